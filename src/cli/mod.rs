@@ -1,0 +1,1 @@
+//! Arguments, progress, messages: the only module that prints.

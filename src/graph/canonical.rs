@@ -1,0 +1,50 @@
+//! A digest of the graph that does not depend on names or on the order of nodes and of operands.
+//!
+//! Colour refinement (Weisfeiler and Leman 1968) on the directed graph: a node's colour starts as its
+//! operator and shape and is refined by the multisets of its operands' and users' colours. Unlike an
+//! expression that is unfolded into a tree, it tells one shared convolution from two equal ones.
+
+use super::{Graph, Op};
+use crate::genotype::ArchId;
+use sha2::{Digest, Sha256};
+
+type Colour = [u8; 32];
+
+impl Graph {
+    /// Id of this graph's structure: equal for isomorphic graphs. Take it of the [live](Graph::live) graph.
+    pub fn structure_id(&self) -> ArchId {
+        let mut users: Vec<Vec<usize>> = vec![vec![]; self.nodes.len()];
+        for id in self.ids() {
+            self.node(id).inputs.iter().for_each(|i| users[i.0].push(id.0));
+        }
+        let mut colours: Vec<Colour> = self.nodes.iter().map(|node| digest(&[&label(&node.op, node.shape.dims())])).collect();
+        // One pass each way carries a difference through the whole of an acyclic graph; the second
+        // round tells nodes apart whose ancestors differ in their users alone.
+        for _ in 0..2 {
+            for at in 0..self.nodes.len() {
+                let operands = self.nodes[at].inputs.iter().map(|i| colours[i.0]);
+                colours[at] = refine(colours[at], operands.collect());
+            }
+            for at in (0..self.nodes.len()).rev() {
+                let by = users[at].iter().map(|&user| colours[user]);
+                colours[at] = refine(colours[at], by.collect());
+            }
+        }
+        let whole = refine(colours[self.output.0], colours);
+        ArchId::new(crate::genotype::hex(&whole[..8]))
+    }
+}
+
+fn label(op: &Op, dims: Vec<usize>) -> Vec<u8> {
+    format!("{op:?}{dims:?}").into_bytes()
+}
+
+fn refine(own: Colour, mut others: Vec<Colour>) -> Colour {
+    others.sort_unstable();
+    let others: Vec<u8> = others.concat();
+    digest(&[&own, &others])
+}
+
+fn digest(parts: &[&[u8]]) -> Colour {
+    parts.iter().fold(Sha256::new(), |digest, part| digest.chain_update(part)).finalize().into()
+}

@@ -1,0 +1,65 @@
+//! Reachability: which nodes take part in the result.
+//!
+//! A node is *varying* if it depends on the input through no [`Op::Zero`], and *live* if it is varying and
+//! the output depends on it. What is not live is an edge that leads nowhere, or a constant (a
+//! convolution of an absent edge). NAS-Bench-201 counts such operators; a target never needs them.
+
+use super::{Graph, GraphError, Node, NodeId, Op};
+
+impl Graph {
+    /// The graph of the live nodes alone: absent edges leave the sums that they were part of, sums of one
+    /// are that one, identities and dropout are passed through. The names stay, and so do the weights.
+    ///
+    /// # Errors
+    /// [`GraphError::Dead`] if the output does not depend on the input.
+    pub fn live(&self) -> Result<Graph, GraphError> {
+        let mut nodes: Vec<Node> = Vec::new();
+        // For each old node, the new node that has its value; none where it does not vary.
+        let mut value: Vec<Option<NodeId>> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let operands: Vec<NodeId> = node.inputs.iter().filter_map(|i| value[i.0]).collect();
+            let complete = operands.len() == node.inputs.len();
+            let new = match node.op {
+                Op::Zero => None,
+                Op::Identity | Op::Dropout { .. } => operands.first().copied(),
+                Op::Add if operands.len() < 2 => operands.first().copied(),
+                // A product with a constant zero is zero, and a concatenation keeps its channels' places.
+                Op::Concat if !complete && !operands.is_empty() => return Ok(self.reachable()),
+                _ if !complete && node.op != Op::Add => None,
+                _ => {
+                    nodes.push(Node { inputs: operands, ..node.clone() });
+                    Some(NodeId(nodes.len() - 1))
+                }
+            };
+            value.push(new);
+        }
+        let output = value[self.output.0].ok_or(GraphError::Dead)?;
+        Ok(Graph { nodes, output }.reachable())
+    }
+
+    /// Whether the output depends on the input.
+    pub fn is_alive(&self) -> bool {
+        self.live().is_ok()
+    }
+
+    /// The graph without the nodes that the output does not need.
+    fn reachable(&self) -> Graph {
+        let mut needed = vec![false; self.nodes.len()];
+        needed[0] = true;
+        needed[self.output.0] = true;
+        for id in self.ids().rev().filter(|id| id.0 > 0) {
+            if needed[id.0] {
+                self.node(id).inputs.iter().for_each(|i| needed[i.0] = true);
+            }
+        }
+        let mut place = vec![NodeId(0); self.nodes.len()];
+        let mut nodes = Vec::new();
+        for id in self.ids().filter(|id| needed[id.0]) {
+            let node = self.node(id);
+            let inputs = node.inputs.iter().map(|i| place[i.0]).collect();
+            place[id.0] = NodeId(nodes.len());
+            nodes.push(Node { inputs, ..node.clone() });
+        }
+        Graph { nodes, output: place[self.output.0] }
+    }
+}

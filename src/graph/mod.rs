@@ -1,0 +1,319 @@
+//! The shape-checked operator graph of one candidate: the only operator vocabulary.
+//!
+//! Every search space lowers its genotypes to a [`Graph`]; the Candle network and the ONNX model are both
+//! made from it, so that what is scored is what is measured. Nodes stand in topological order, shapes
+//! are checked as nodes are added, and a graph that exists is therefore well formed.
+//!
+//! Shapes leave out the batch dimension: it belongs to the run, not to the architecture.
+
+mod canonical;
+mod cost;
+mod live;
+mod shape;
+
+pub use cost::Cost;
+pub use shape::Shape;
+
+/// A node of a graph, by its position in topological order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(usize);
+
+impl NodeId {
+    /// Position in [`Graph::nodes`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// A square sliding window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Side of the window.
+    pub kernel: usize,
+    /// Step between windows.
+    pub stride: usize,
+    /// Zeros added on every side.
+    pub padding: usize,
+    /// Distance between the window's taps.
+    pub dilation: usize,
+}
+
+impl Window {
+    /// A window with dilation 1 and the padding that keeps the size at stride 1.
+    pub fn same(kernel: usize, stride: usize) -> Self {
+        Self { kernel, stride, padding: kernel / 2, dilation: 1 }
+    }
+
+    /// Number of windows along a side of `size` pixels; `None` where not even one fits.
+    pub fn output(&self, size: usize) -> Option<usize> {
+        let reach = self.dilation * (self.kernel - 1) + 1;
+        let room = (size + 2 * self.padding).checked_sub(reach)?;
+        Some(room / self.stride + 1)
+    }
+}
+
+/// A two-dimensional convolution, weight `[out_channels, in_channels / groups, kernel, kernel]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conv2d {
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Kernel, stride, padding, dilation.
+    pub window: Window,
+    /// Channel groups; as many as input channels for a depthwise convolution.
+    pub groups: usize,
+    /// Whether a bias `[out_channels]` is added.
+    pub bias: bool,
+}
+
+/// An element-wise nonlinearity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// max(x, 0)
+    Relu,
+    /// min(max(x, 0), 6)
+    Relu6,
+    /// x · min(max(x + 3, 0), 6) / 6
+    HardSwish,
+    /// 1 / (1 + e⁻ˣ)
+    Sigmoid,
+}
+
+/// What a node computes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Op {
+    /// The network's input; always node 0, and only that.
+    Input,
+    /// Convolution.
+    Conv2d(Conv2d),
+    /// Batch normalisation over each channel, with scale and shift, ε = [`BATCH_NORM_EPS`].
+    BatchNorm,
+    /// Element-wise nonlinearity.
+    Activation(Activation),
+    /// Element-wise sum of two or more maps of one shape.
+    Add,
+    /// Element-wise product of two maps; the second may be `[channels, 1, 1]` (a gate).
+    Mul,
+    /// Concatenation along channels.
+    Concat,
+    /// Maximum over a window.
+    MaxPool(Window),
+    /// Mean over a window; padding does not count.
+    AvgPool(Window),
+    /// Mean over all pixels: a map `[channels, height, width]` to a vector `[channels]`.
+    GlobalAvgPool,
+    /// Fully connected layer, weight `[out_features, in_features]`.
+    Linear {
+        /// Features of the output.
+        out_features: usize,
+        /// Whether a bias `[out_features]` is added.
+        bias: bool,
+    },
+    /// Softmax over the features of a vector.
+    Softmax,
+    /// Dropout: the identity, except in training.
+    Dropout {
+        /// Probability with which an element is dropped in training.
+        probability: f32,
+    },
+    /// All zeros in the input's shape: the absent edge of a cell.
+    Zero,
+    /// The input, unchanged.
+    Identity,
+}
+
+/// The ε of every batch normalisation (PyTorch's default).
+pub const BATCH_NORM_EPS: f64 = 1e-5;
+
+/// One operator with its inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Unique name; the parameters' names start with it (`stem.conv` has `stem.conv.weight`).
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+    /// Where its operands come from, all of them earlier in the order.
+    pub inputs: Vec<NodeId>,
+    /// Shape of the result, without the batch.
+    pub shape: Shape,
+}
+
+/// What a parameter is, and so how it is initialised and whether it is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Weight of a convolution or a fully connected layer.
+    Weight,
+    /// Bias of a convolution or a fully connected layer.
+    Bias,
+    /// Batch normalisation's γ.
+    Scale,
+    /// Batch normalisation's β.
+    Shift,
+    /// Batch normalisation's running mean; not trained.
+    RunningMean,
+    /// Batch normalisation's running variance; not trained.
+    RunningVariance,
+}
+
+/// A tensor that a graph's node needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// `<node>.weight`, `<node>.bias`, `<node>.running_mean` or `<node>.running_var`.
+    pub name: String,
+    /// What it is.
+    pub role: Role,
+    /// Its dimensions, in the order of the node's documentation.
+    pub dims: Vec<usize>,
+    /// Number of inputs that one output of the layer sums over (for initialisation).
+    pub fan_in: usize,
+}
+
+/// The operator graph of one candidate, in topological order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graph {
+    nodes: Vec<Node>,
+    output: NodeId,
+}
+
+/// Why operators do not fit together.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum GraphError {
+    /// Operands whose shapes the operator can't take.
+    #[error("node `{node}`: {reason}")]
+    Shape {
+        /// Name of the node.
+        node: String,
+        /// What was found, and what was expected.
+        reason: String,
+    },
+    /// Two nodes of one name.
+    #[error("node `{0}` exists twice: names must be unique")]
+    DuplicateName(String),
+    /// The output does not depend on the input.
+    #[error("the output does not depend on the input: no path of operators connects them")]
+    Dead,
+}
+
+/// Builds a [`Graph`] node by node, checking shapes on the way.
+#[derive(Debug)]
+pub struct GraphBuilder {
+    nodes: Vec<Node>,
+    names: std::collections::HashSet<String>,
+}
+
+impl GraphBuilder {
+    /// A graph of nothing but its input.
+    pub fn new(input: Shape) -> Self {
+        let node = Node { name: "input".into(), op: Op::Input, inputs: vec![], shape: input };
+        Self { nodes: vec![node], names: ["input".to_owned()].into() }
+    }
+
+    /// The node of the network's input.
+    pub fn input(&self) -> NodeId {
+        NodeId(0)
+    }
+
+    /// Shape of a node's result.
+    pub fn shape(&self, node: NodeId) -> Shape {
+        self.nodes[node.0].shape
+    }
+
+    /// Adds an operator.
+    ///
+    /// # Errors
+    /// If the operands' shapes don't fit the operator, or the name is taken.
+    pub fn push(&mut self, name: impl Into<String>, op: Op, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
+        let name = name.into();
+        let operands: Vec<Shape> = inputs.iter().map(|&i| self.shape(i)).collect();
+        let shape = shape::infer(&op, &operands)
+            .map_err(|reason| GraphError::Shape { node: name.clone(), reason })?;
+        if !self.names.insert(name.clone()) {
+            return Err(GraphError::DuplicateName(name));
+        }
+        self.nodes.push(Node { name, op, inputs: inputs.to_vec(), shape });
+        Ok(NodeId(self.nodes.len() - 1))
+    }
+
+    /// The graph whose result is `output`.
+    pub fn finish(self, output: NodeId) -> Graph {
+        Graph { nodes: self.nodes, output }
+    }
+}
+
+impl Graph {
+    /// All nodes, operands before the operators that use them.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The node of this id.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// Ids of all nodes, in topological order.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(NodeId)
+    }
+
+    /// The node whose result is the network's.
+    pub fn output(&self) -> NodeId {
+        self.output
+    }
+
+    /// Shape of one input sample.
+    pub fn input_shape(&self) -> Shape {
+        self.nodes[0].shape
+    }
+
+    /// Shape of one output sample.
+    pub fn output_shape(&self) -> Shape {
+        self.node(self.output).shape
+    }
+
+    /// The parameters of one node, in a fixed order.
+    pub fn node_parameters(&self, id: NodeId) -> Vec<Parameter> {
+        let node = self.node(id);
+        let parameter = |suffix: &str, role, dims: Vec<usize>, fan_in| Parameter {
+            name: format!("{}.{suffix}", node.name),
+            role,
+            dims,
+            fan_in,
+        };
+        match node.op {
+            Op::Conv2d(conv) => {
+                let per_group = self.node(node.inputs[0]).shape.channels() / conv.groups;
+                let kernel = conv.window.kernel;
+                let fan_in = per_group * kernel * kernel;
+                let mut all =
+                    vec![parameter("weight", Role::Weight, vec![conv.out_channels, per_group, kernel, kernel], fan_in)];
+                if conv.bias {
+                    all.push(parameter("bias", Role::Bias, vec![conv.out_channels], fan_in));
+                }
+                all
+            }
+            Op::Linear { out_features, bias } => {
+                let fan_in = self.node(node.inputs[0]).shape.channels();
+                let mut all = vec![parameter("weight", Role::Weight, vec![out_features, fan_in], fan_in)];
+                if bias {
+                    all.push(parameter("bias", Role::Bias, vec![out_features], fan_in));
+                }
+                all
+            }
+            Op::BatchNorm => {
+                let dims = vec![node.shape.channels()];
+                vec![
+                    parameter("weight", Role::Scale, dims.clone(), 1),
+                    parameter("bias", Role::Shift, dims.clone(), 1),
+                    parameter("running_mean", Role::RunningMean, dims.clone(), 1),
+                    parameter("running_var", Role::RunningVariance, dims, 1),
+                ]
+            }
+            _ => vec![],
+        }
+    }
+
+    /// All parameters, in the order of the nodes.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        self.ids().flat_map(|id| self.node_parameters(id)).collect()
+    }
+}

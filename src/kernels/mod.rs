@@ -1,0 +1,1 @@
+//! Candle custom operators that make the CPU fast; a GPU uses Candle's own.

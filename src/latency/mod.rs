@@ -1,0 +1,1 @@
+//! What a measurement is: protocol, rounds, statistics, verdict.

@@ -1,0 +1,2 @@
+//! The `tegu` executable: everything is in the library's `cli`.
+fn main() {}

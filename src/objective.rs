@@ -1,0 +1,1 @@
+//! Name, direction, unit, constraint of what a search optimises.

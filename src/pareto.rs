@@ -1,0 +1,1 @@
+//! Dominance, non-dominated sorting, crowding, hypervolume; pure f64.

@@ -1,0 +1,1 @@
+//! One exporter a file: terminal table, JSON, CSV, HTML.

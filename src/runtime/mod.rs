@@ -1,0 +1,148 @@
+//! Loading and running an ONNX file: one file a runtime.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Which engine runs a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimeKind {
+    /// Pure Rust, always there.
+    Tract,
+    /// Microsoft's ONNX Runtime, loaded at run time.
+    OnnxRuntime,
+    /// Misbehaves on request, for tests.
+    Mock,
+}
+
+/// An execution provider of ONNX Runtime, by name, with its options.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecutionProvider {
+    /// `cpu`, `openvino`, `cuda`, `tensorrt`, …
+    pub name: String,
+    /// The provider's own options.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+}
+
+/// How a model is prepared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionOptions {
+    /// Threads within an operator; all cores where absent.
+    pub threads: Option<usize>,
+    /// ONNX Runtime's provider; the CPU where absent.
+    pub execution_provider: Option<ExecutionProvider>,
+    /// Sizes of inputs whose model leaves them open, by input name.
+    #[serde(default)]
+    pub input_dims: BTreeMap<String, Vec<usize>>,
+    /// The size of a leading (batch) dimension that the model leaves open.
+    pub batch: Option<usize>,
+}
+
+/// Values of one tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// 32-bit floats.
+    F32(Vec<f32>),
+    /// 64-bit floats.
+    F64(Vec<f64>),
+    /// 64-bit integers.
+    I64(Vec<i64>),
+    /// 32-bit integers.
+    I32(Vec<i32>),
+    /// Bytes.
+    U8(Vec<u8>),
+    /// Signed bytes.
+    I8(Vec<i8>),
+    /// Truth values.
+    Bool(Vec<bool>),
+}
+
+/// One named tensor in or out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedTensor {
+    /// Name of the model's input or output.
+    pub name: String,
+    /// Dimensions.
+    pub dims: Vec<usize>,
+    /// Elements, last dimension fastest.
+    pub values: Values,
+}
+
+/// Which runtime a measurement used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeInfo {
+    /// `tract` or `onnxruntime`.
+    pub name: String,
+    /// Its version, with build details where it tells them.
+    pub version: String,
+    /// The library that was loaded, where one was.
+    pub library: Option<PathBuf>,
+}
+
+/// An engine that runs ONNX models.
+pub trait Runtime {
+    /// Name, version, library.
+    fn info(&self) -> RuntimeInfo;
+
+    /// Loads a model, once, for many runs.
+    ///
+    /// # Errors
+    /// If the model can't be read or holds an operator that the runtime or the provider can't run (named), an
+    /// input has an open dimension that the options don't give (named), or the provider is not there.
+    fn prepare(&self, model: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, RuntimeError>;
+}
+
+/// A model that is ready to run.
+pub trait Session {
+    /// Names, dimensions and element types of the inputs; the values are zeros.
+    fn inputs(&self) -> &[NamedTensor];
+
+    /// Fixes the inputs of the runs to come.
+    ///
+    /// # Errors
+    /// If names, dimensions or element types are not the model's.
+    fn bind(&mut self, inputs: Vec<NamedTensor>) -> Result<(), RuntimeError>;
+
+    /// Runs the model on the bound inputs and waits for the result; this is what is timed.
+    ///
+    /// # Errors
+    /// If the runtime fails.
+    fn run(&mut self) -> Result<(), RuntimeError>;
+
+    /// Runs once more and gives the outputs.
+    ///
+    /// # Errors
+    /// If the runtime fails.
+    fn outputs(&mut self) -> Result<Vec<NamedTensor>, RuntimeError>;
+}
+
+/// Why a model can't be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The runtime's library is not there or can't be used.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The model can't be prepared.
+    #[error("can't prepare {model}: {reason}", model = model.display())]
+    Prepare {
+        /// The file.
+        model: PathBuf,
+        /// Operator, input or provider, and what is wrong with it.
+        reason: String,
+    },
+    /// Inputs that are not the model's.
+    #[error("input `{name}`: {reason}")]
+    Input {
+        /// Name of the input.
+        name: String,
+        /// What was found and expected.
+        reason: String,
+    },
+    /// A run failed.
+    #[error("run failed: {0}")]
+    Run(String),
+}

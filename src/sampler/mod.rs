@@ -1,0 +1,1 @@
+//! One file a search strategy; ask and tell.

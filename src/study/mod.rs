@@ -1,0 +1,1 @@
+//! The loop; trials; the SQLite store; resume.
