@@ -41,7 +41,10 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, YamlError> {
 /// # Errors
 /// If it does not say what `T` expects.
 pub fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, YamlError> {
-    serde_yaml::from_str(text).map_err(|error| {
+    // Enums are maps of one key (`conv: {kernel: 3}`), not YAML tags.
+    let deserializer = serde_yaml::Deserializer::from_str(text);
+    serde_yaml::with::singleton_map_recursive::deserialize(deserializer).map_err(|error| {
+        let error: serde_yaml::Error = error;
         let location = error.location().map(|at| (at.line(), at.column()));
         let mut message = error.to_string();
         if let Some((line, column)) = location {

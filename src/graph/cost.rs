@@ -54,6 +54,7 @@ impl Graph {
             alive += self.node(id).shape.elements();
             peak = peak.max(alive);
             let mut done: Vec<_> = self.node(id).inputs.iter().filter(|i| last_use[i.0] == id.0).collect();
+            done.sort_unstable();
             done.dedup();
             alive -= done.iter().map(|&&i| self.node(i).shape.elements()).sum::<usize>();
             if last_use[id.0] == 0 {

@@ -1,6 +1,367 @@
 //! What may be chosen: search spaces, read from `models/*.yaml`.
+//!
+//! A space is data: a stem, a *cell* (operators on the edges of a small graph, stacked in stages) or a *chain*
+//! (operators one behind the other), and a head. It says which decisions there are and lowers a
+//! [`Genotype`] to a [`Graph`], in one of three sizes: the full network, the probe that the indicators
+//! look at, and the thin one whose linear regions are counted.
+
+mod block;
+mod cell;
+mod chain;
+mod operators;
 
 use crate::genotype::{ArchId, Genotype};
-use crate::graph::{Graph, GraphError};
+use crate::graph::{Graph, GraphBuilder, GraphError, Shape};
+use crate::yaml::{self, YamlError};
+use block::{Layer, Scope};
+use cell::Cell;
+use chain::Chain;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The spaces that come with Tegu, by name.
+const BUILT_IN: [(&str, &str); 2] = [
+    ("nas-bench-201", include_str!("../../models/nas-bench-201.yaml")),
+    ("mobilenet-macro", include_str!("../../models/mobilenet-macro.yaml")),
+];
+
+/// A family of architectures.
+#[derive(Clone, Debug)]
+pub struct SearchSpace {
+    /// Name of the space.
+    pub name: String,
+    /// What it holds, in a line.
+    pub description: String,
+    networks: Networks,
+    stem: Vec<Layer>,
+    head: Vec<Layer>,
+    topology: Topology,
+    choices: Vec<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum Topology {
+    Cell(Cell),
+    Chain(Chain),
+}
+
+/// Which of a space's networks is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scale {
+    /// The network that is exported, measured and trained.
+    Full,
+    /// The small network that the gradient indicators look at.
+    Probe,
+    /// The thinnest one, whose linear regions are counted.
+    Thin,
+}
+
+/// The size of a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSize {
+    /// Shape of one input sample, `[channels, height, width]`.
+    pub input: [usize; 3],
+    /// Classes that are told apart.
+    pub classes: usize,
+    /// Channels behind the stem.
+    pub width: usize,
+    /// Cells or layers a stage; a chain's own numbers where absent.
+    pub depth: Option<usize>,
+    /// Stages; all of the space's where absent.
+    pub stages: Option<usize>,
+    /// Whether there is a stem; without one the input goes into the first stage.
+    #[serde(default = "yes")]
+    pub stem: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a user changes about a space's full network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkChanges {
+    /// Shape of one input sample, `[channels, height, width]`.
+    pub input: Option<[usize; 3]>,
+    /// Classes that are told apart.
+    pub classes: Option<usize>,
+    /// Channels behind the stem.
+    pub width: Option<usize>,
+    /// Cells or layers a stage.
+    pub depth: Option<usize>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Networks {
+    full: NetworkSize,
+    probe: NetworkSize,
+    thin: NetworkSize,
+}
+
+/// A space as written in YAML.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpaceFile {
+    name: String,
+    description: String,
+    networks: Networks,
+    stem: Vec<Layer>,
+    cell: Option<Cell>,
+    chain: Option<Chain>,
+    head: Vec<Layer>,
+}
+
+/// Why a space or one of its architectures was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SpaceError {
+    /// The space's file does not say what a space is.
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    /// There is no such space.
+    #[error("no search space `{name}`: expected {known}, or the path of a YAML file{hint}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The names of those that come with Tegu.
+        known: String,
+        /// "; did you mean …", or nothing.
+        hint: String,
+    },
+    /// The file's parts don't fit together.
+    #[error("{path}: {reason}", path = path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Text that names no architecture of the space.
+    #[error("`{arch}` is no architecture of {space}: {reason}")]
+    Arch {
+        /// The text.
+        arch: String,
+        /// The space.
+        space: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The operators of an architecture don't fit together.
+    #[error("{space}: {source}")]
+    Graph {
+        /// The space.
+        space: String,
+        /// What does not fit.
+        source: GraphError,
+    },
+}
+
+impl SearchSpace {
+    /// Opens a space by name, or from the YAML file at that path.
+    ///
+    /// # Errors
+    /// If there is none, or its file is not a space.
+    pub fn open(name: &str) -> Result<Self, SpaceError> {
+        if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
+            return Self::parse(text, &PathBuf::from(format!("models/{name}.yaml")));
+        }
+        let path = Path::new(name);
+        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+            let file: SpaceFile = yaml::read(path)?;
+            return Self::from_file(file, path);
+        }
+        let names = || BUILT_IN.iter().map(|(known, _)| *known);
+        let hint = yaml::closest(name, names()).map(|meant| format!("; did you mean `{meant}`?"));
+        Err(SpaceError::Unknown {
+            name: name.to_owned(),
+            known: names().collect::<Vec<_>>().join(" or "),
+            hint: hint.unwrap_or_default(),
+        })
+    }
+
+    /// Reads a space from YAML text; `path` is where it is said to come from.
+    ///
+    /// # Errors
+    /// If the text is not a space.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, SpaceError> {
+        Self::from_file(yaml::parse(text, path)?, path)
+    }
+
+    fn from_file(file: SpaceFile, path: &Path) -> Result<Self, SpaceError> {
+        let invalid = |reason: String| SpaceError::Invalid { path: path.to_owned(), reason };
+        let topology = match (file.cell, file.chain) {
+            (Some(cell), None) => Topology::Cell(cell),
+            (None, Some(chain)) => Topology::Chain(chain),
+            _ => return Err(invalid("expected either `cell` or `chain`".into())),
+        };
+        let mut space = Self {
+            name: file.name,
+            description: file.description,
+            networks: file.networks,
+            stem: file.stem,
+            head: file.head,
+            topology,
+            choices: vec![],
+        };
+        space.recount().map_err(invalid)?;
+        // Operators that don't fit are an error of the file, not of the candidate that first has them.
+        for choice in 0..space.choices.iter().copied().max().unwrap_or(0) {
+            let genes = space.choices.iter().map(|&choices| choice.min(choices - 1) as u8).collect();
+            let genotype = Genotype::new(genes);
+            for scale in [Scale::Full, Scale::Probe, Scale::Thin] {
+                space.lower(&genotype, scale).map_err(|error| invalid(error.to_string()))?;
+            }
+        }
+        Ok(space)
+    }
+
+    fn recount(&mut self) -> Result<(), String> {
+        self.choices = match &self.topology {
+            Topology::Cell(cell) => cell.choices()?,
+            Topology::Chain(chain) => chain.choices(&self.networks.full),
+        };
+        Ok(())
+    }
+
+    /// This space with another full network. Input channels and classes go for the probe as well.
+    ///
+    /// # Errors
+    /// If the operators don't fit a network of that size.
+    pub fn with_network(mut self, changes: &NetworkChanges) -> Result<Self, SpaceError> {
+        let NetworkChanges { input, classes, width, depth } = changes;
+        let Networks { full, probe, thin } = &mut self.networks;
+        if let Some(input) = input {
+            full.input = *input;
+            probe.input[0] = input[0];
+        }
+        if let Some(classes) = *classes {
+            [&mut *full, probe, thin].into_iter().for_each(|network| network.classes = classes);
+        }
+        full.width = width.unwrap_or(full.width);
+        if depth.is_some() {
+            full.depth = *depth;
+            // The layers of a chain are its decisions, whatever the network's size.
+            if let Topology::Chain(_) = self.topology {
+                [probe, thin].into_iter().for_each(|network| network.depth = *depth);
+            }
+        }
+        let invalid = |reason| SpaceError::Invalid { path: PathBuf::from(&self.name), reason };
+        if self.networks.full.width == 0 || self.networks.full.depth == Some(0) || self.networks.full.classes == 0 {
+            return Err(invalid("width, depth and classes must be at least 1".into()));
+        }
+        self.recount().map_err(|reason| SpaceError::Invalid { path: PathBuf::from(&self.name), reason })?;
+        self.lower(&Genotype::new(vec![0; self.choices.len()]), Scale::Full)?;
+        Ok(self)
+    }
+
+    /// Size of one of the space's networks.
+    pub fn network(&self, scale: Scale) -> &NetworkSize {
+        match scale {
+            Scale::Full => &self.networks.full,
+            Scale::Probe => &self.networks.probe,
+            Scale::Thin => &self.networks.thin,
+        }
+    }
+
+    /// Number of choices of each decision.
+    pub fn choices(&self) -> &[usize] {
+        &self.choices
+    }
+
+    /// Number of genotypes.
+    pub fn size(&self) -> f64 {
+        self.choices.iter().map(|&choices| choices as f64).product()
+    }
+
+    /// A genotype drawn uniformly.
+    pub fn sample(&self, rng: &mut ChaCha8Rng) -> Genotype {
+        Genotype::new(self.choices.iter().map(|&choices| rng.random_range(0..choices) as u8).collect())
+    }
+
+    /// All genotypes, in lexicographic order of their genes.
+    pub fn enumerate(&self) -> impl Iterator<Item = Genotype> + '_ {
+        let mut next = Some(vec![0u8; self.choices.len()]);
+        std::iter::from_fn(move || {
+            let current = next.clone()?;
+            let genes = next.as_mut()?;
+            match (0..genes.len()).rev().find(|&i| usize::from(genes[i]) + 1 < self.choices[i]) {
+                Some(i) => {
+                    genes[i] += 1;
+                    genes[i + 1..].fill(0);
+                }
+                None => next = None,
+            }
+            Some(Genotype::new(current))
+        })
+    }
+
+    /// The architecture as text, as the space's publication writes it.
+    pub fn arch(&self, genotype: &Genotype) -> String {
+        match &self.topology {
+            Topology::Cell(cell) => cell.arch(genotype),
+            Topology::Chain(chain) => chain.arch(genotype),
+        }
+    }
+
+    /// Reads an architecture from text.
+    ///
+    /// # Errors
+    /// If the text names no architecture of this space.
+    pub fn parse_arch(&self, arch: &str) -> Result<Genotype, SpaceError> {
+        let parsed = match &self.topology {
+            Topology::Cell(cell) => cell.parse(arch),
+            Topology::Chain(chain) => chain.parse(arch, self.choices.len()),
+        };
+        parsed.map_err(|reason| SpaceError::Arch { arch: arch.to_owned(), space: self.name.clone(), reason })
+    }
+
+    /// The id of an architecture: isomorphic ones share it. All dead architectures share one.
+    pub fn id(&self, genotype: &Genotype) -> ArchId {
+        let graph = self.lower(genotype, Scale::Probe).and_then(|graph| graph.live().map_err(|e| self.misfit(e)));
+        graph.map_or_else(|_| ArchId::new("dead"), |live| live.structure_id())
+    }
+
+    /// The graph of an architecture as the space defines it, with all the edges that lead nowhere:
+    /// what published tables count. [`Graph::live`] is what is scored, exported and measured.
+    ///
+    /// # Errors
+    /// If the operators don't fit together.
+    pub fn lower(&self, genotype: &Genotype, scale: Scale) -> Result<Graph, SpaceError> {
+        self.lower_network(genotype, self.network(scale)).map_err(|source| self.misfit(source))
+    }
+
+    fn misfit(&self, source: GraphError) -> SpaceError {
+        SpaceError::Graph { space: self.name.clone(), source }
+    }
+
+    fn lower_network(&self, genotype: &Genotype, network: &NetworkSize) -> Result<Graph, GraphError> {
+        let [channels, height, width] = network.input;
+        let mut builder = GraphBuilder::new(Shape::map(channels, height, width));
+        let mut scope = Scope {
+            in_channels: channels,
+            out_channels: network.width,
+            stride: 1,
+            width: network.width,
+            classes: network.classes,
+        };
+        let mut at = builder.input();
+        if network.stem {
+            at = block::lower(&mut builder, &self.stem, &scope, "stem", at)?;
+        }
+        at = match &self.topology {
+            Topology::Cell(cell) => cell.lower(&mut builder, genotype, network, at)?,
+            Topology::Chain(chain) => chain.lower(&mut builder, genotype, network, at)?,
+        };
+        scope.in_channels = builder.shape(at).channels();
+        scope.out_channels = scope.in_channels;
+        at = block::lower(&mut builder, &self.head, &scope, "head", at)?;
+        Ok(builder.finish(at))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! Encodings round-trip, ids are those of isomorphism, errors say what was meant.
+
+use super::*;
+use std::collections::HashMap;
+
+fn nas_bench_201() -> SearchSpace {
+    SearchSpace::open("nas-bench-201").unwrap()
+}
+
+#[test]
+fn every_architecture_survives_its_text() {
+    for name in ["nas-bench-201", "mobilenet-macro"] {
+        let space = SearchSpace::open(name).unwrap();
+        let mut count = 0;
+        for genotype in space.enumerate() {
+            assert_eq!(space.parse_arch(&space.arch(&genotype)).unwrap(), genotype);
+            count += 1;
+        }
+        assert_eq!(f64::from(count), space.size());
+    }
+}
+
+#[test]
+fn isomorphic_cells_share_an_id() {
+    let space = nas_bench_201();
+    let id = |arch: &str| space.id(&space.parse_arch(arch).unwrap());
+    let same = |a, b| assert_eq!(id(a), id(b), "{a} and {b}");
+    let differ = |a, b| assert_ne!(id(a), id(b), "{a} and {b}");
+    // A convolution in front of or behind a plain edge, and one whose node leads nowhere.
+    same(
+        "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|",
+        "|skip_connect~0|+|none~0|none~1|+|none~0|nor_conv_3x3~1|none~2|",
+    );
+    same(
+        "|nor_conv_1x1~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|",
+        "|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|",
+    );
+    // One convolution used twice is not two convolutions, though both unfold to the same expression.
+    differ(
+        "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|nor_conv_1x1~1|nor_conv_3x3~2|",
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|none~0|nor_conv_1x1~1|nor_conv_3x3~2|",
+    );
+    same(
+        "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
+        "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|skip_connect~2|",
+    );
+}
+
+/// 6,466 is the count of distinct expressions that NAS-Bench-201's own `to_unique_str` makes; it keeps the
+/// number of absent edges in the expression and merges shared with repeated operators. Isomorphism of the
+/// live graphs gives fewer classes, and never one with two costs.
+#[test]
+fn classes_of_nas_bench_201() {
+    let space = nas_bench_201();
+    let mut classes: HashMap<ArchId, Option<crate::graph::Cost>> = HashMap::new();
+    for genotype in space.enumerate() {
+        let graph = space.lower(&genotype, Scale::Probe).unwrap();
+        let cost = graph.live().ok().map(|live| live.cost()).map(|cost| crate::graph::Cost { peak_activation_bytes: 0, ..cost });
+        let known = classes.entry(space.id(&genotype)).or_insert(cost);
+        assert_eq!(*known, cost, "{}", space.arch(&genotype));
+    }
+    assert_eq!(classes.len(), 0);
+}
+
+#[test]
+fn errors_say_what_was_meant() {
+    let space = nas_bench_201();
+    let check = |arch: &str, expected: &str| {
+        let error = space.parse_arch(arch).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    check("|nor_conv_3x3~0|", "expected 3 nodes joined by `+`, found 1");
+    check(
+        "|nor_conv3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|",
+        "unknown operator `nor_conv3x3`, expected one of none, skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3; \
+         did you mean `nor_conv_3x3`?",
+    );
+    check("|none~0|+|none~1|none~0|+|none~0|none~1|none~2|", "`none~1` stands where the edge from node 0 is expected");
+    let error = SearchSpace::open("nasbench-201").unwrap_err().to_string();
+    assert!(error.ends_with("did you mean `nas-bench-201`?"), "{error}");
+}
+
+#[test]
+fn a_misspelt_layer_is_an_error_of_the_file() {
+    let text = include_str!("../../models/nas-bench-201.yaml").replace("avg_pool: {kernel: 3}", "avg_pool: {kernl: 3}");
+    let error = SearchSpace::parse(&text, Path::new("my.yaml")).unwrap_err().to_string();
+    assert!(error.starts_with("my.yaml:2"), "{error}");
+    assert!(error.contains("cell.operators.avg_pool_3x3[0].avg_pool: unknown field `kernl`"), "{error}");
+}
