@@ -2,7 +2,8 @@
 //!
 //! A node is *varying* if it depends on the input through no [`Op::Zero`], and *live* if it is varying and
 //! the output depends on it. What is not live is an edge that leads nowhere, or a constant (a
-//! convolution of an absent edge). NAS-Bench-201 counts such operators; a target never needs them.
+//! convolution of an absent edge). NAS-Bench-201 counts such operators; a target never needs them. Two
+//! operators without parameters on the same operands have one value and become one node.
 
 use super::{Graph, GraphError, Node, NodeId, Op};
 
@@ -20,16 +21,18 @@ impl Graph {
             let operands: Vec<NodeId> = node.inputs.iter().filter_map(|i| value[i.0]).collect();
             let complete = operands.len() == node.inputs.len();
             let new = match node.op {
+                Op::Input => Some(place(&mut nodes, node.clone())),
                 Op::Zero => None,
                 Op::Identity | Op::Dropout { .. } => operands.first().copied(),
                 Op::Add if operands.len() < 2 => operands.first().copied(),
-                // A product with a constant zero is zero, and a concatenation keeps its channels' places.
-                Op::Concat if !complete && !operands.is_empty() => return Ok(self.reachable()),
-                _ if !complete && node.op != Op::Add => None,
-                _ => {
-                    nodes.push(Node { inputs: operands, ..node.clone() });
-                    Some(NodeId(nodes.len() - 1))
+                // A concatenation keeps its channels' places, so an absent part of it stays as zeros.
+                Op::Concat if !complete && !operands.is_empty() => {
+                    let part = |input: &NodeId| value[input.0].unwrap_or_else(|| zeros(&mut nodes, self.node(*input)));
+                    let inputs = node.inputs.iter().map(part).collect();
+                    Some(place(&mut nodes, Node { inputs, ..node.clone() }))
                 }
+                _ if !complete && node.op != Op::Add => None,
+                _ => Some(place(&mut nodes, Node { inputs: operands, ..node.clone() })),
             };
             value.push(new);
         }
@@ -62,4 +65,20 @@ impl Graph {
         }
         Graph { nodes, output: place[self.output.0] }
     }
+}
+
+/// The node that computes what `node` does: one that is there already, or `node` itself.
+fn place(nodes: &mut Vec<Node>, node: Node) -> NodeId {
+    let has_parameters = matches!(node.op, Op::Conv2d(_) | Op::Linear { .. } | Op::BatchNorm);
+    let equal = |other: &Node| other.op == node.op && other.inputs == node.inputs && other.shape == node.shape;
+    let known = (!has_parameters).then(|| nodes.iter().position(equal)).flatten();
+    NodeId(known.unwrap_or_else(|| {
+        nodes.push(node);
+        nodes.len() - 1
+    }))
+}
+
+/// Zeros in the shape of `node`, as a node on the network's input.
+fn zeros(nodes: &mut Vec<Node>, node: &Node) -> NodeId {
+    place(nodes, Node { name: format!("{}.zero", node.name), op: Op::Zero, inputs: vec![NodeId(0)], shape: node.shape })
 }

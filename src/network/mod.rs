@@ -1,5 +1,12 @@
-//! From [`Graph`](crate::graph::Graph) to a Candle network: weights, device, forward pass.
+//! From [`Graph`](crate::graph::Graph) to a Candle network: weights, device, forward and reverse pass.
 
+mod device;
+mod forward;
+mod reverse;
 mod weights;
 
+pub use device::Compute;
+pub use forward::{Activations, Mode, activations, forward};
+pub use reverse::{LayerGradient, PerSampleGradients};
+pub(crate) use weights::standard_normal;
 pub use weights::{Init, Weights, WeightsError};

@@ -1,0 +1,85 @@
+//! Expressivity: the number of linear regions that a batch of images falls into.
+//!
+//! Two images lie in one region of a ReLU network if all its ReLUs are on and off alike (Hanin and Rolnick 2019;
+//! Chen et al. 2021, TEG-NAS, Section 3.2). Counted on the thin network; the signs are packed into words and
+//! the distinct patterns counted by hashing.
+
+use super::{Indicator, IndicatorError, Probe};
+use crate::graph::{Activation, Graph, Op};
+use crate::network::{Mode, Weights, WeightsError, activations};
+use crate::objective::Direction;
+use candle_core::Tensor;
+use std::collections::HashSet;
+
+/// Number of distinct ReLU sign patterns, higher is better.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearRegions;
+
+impl Indicator for LinearRegions {
+    fn name(&self) -> &'static str {
+        "linear_regions"
+    }
+
+    fn direction(&self) -> Direction {
+        Direction::Maximize
+    }
+
+    fn description(&self) -> &'static str {
+        "expressivity: linear regions that a batch of images falls into (TEG-NAS, Section 3.2)"
+    }
+
+    fn evaluate(&self, probe: &Probe) -> Result<f64, IndicatorError> {
+        let networks = probe.thin_networks()?;
+        let mut sum = 0;
+        for weights in &networks.weights {
+            sum += count(&networks.graph, weights, probe.patches())?;
+        }
+        Ok(sum as f64 / networks.weights.len() as f64)
+    }
+}
+
+/// The number of regions of `graph` that the images of `batches`, each `[batch, channels, height, width]`, fall
+/// into; batch normalisation sees one batch at a time.
+///
+/// # Errors
+/// If a weight is missing, or Candle fails.
+pub fn count(graph: &Graph, weights: &Weights, batches: &[Tensor]) -> Result<usize, WeightsError> {
+    let mut regions: HashSet<Vec<u64>> = HashSet::new();
+    for batch in batches {
+        regions.extend(patterns(graph, weights, batch)?);
+    }
+    Ok(regions.len())
+}
+
+/// The sign pattern of every ReLU, for each image.
+fn patterns(graph: &Graph, weights: &Weights, batch: &Tensor) -> Result<Vec<Vec<u64>>, WeightsError> {
+    let activations = activations(graph, weights, batch, Mode::Train)?;
+    let is_relu = |op: &Op| matches!(op, Op::Activation(Activation::Relu | Activation::Relu6));
+    let mut patterns = vec![Packed::default(); batch.dim(0)?];
+    for id in graph.ids().filter(|&id| is_relu(&graph.node(id).op)) {
+        let signs = activations.of(id).gt(0f64)?.flatten_from(1)?.to_vec2::<u8>()?;
+        for (pattern, signs) in patterns.iter_mut().zip(signs) {
+            signs.into_iter().for_each(|sign| pattern.push(sign != 0));
+        }
+    }
+    Ok(patterns.into_iter().map(|pattern| pattern.words).collect())
+}
+
+/// Bits, packed into words.
+#[derive(Clone, Debug, Default)]
+struct Packed {
+    words: Vec<u64>,
+    bits: usize,
+}
+
+impl Packed {
+    fn push(&mut self, bit: bool) {
+        if self.bits.is_multiple_of(64) {
+            self.words.push(0);
+        }
+        if let Some(word) = self.words.last_mut() {
+            *word |= u64::from(bit) << (self.bits % 64);
+        }
+        self.bits += 1;
+    }
+}

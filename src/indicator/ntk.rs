@@ -1,0 +1,65 @@
+//! The neural tangent kernel of a probe network on a batch.
+//!
+//! K = GGᵀ with row n of G the gradient of Σ_c y\[n, c\] with respect to all weights (convolutions, batch
+//! normalisation's scales, classifier; no biases), through the batch's statistics (Jacot et al. 2018; Chen et al.
+//! 2021, Section 3). K is summed layer by layer, so that G is never held whole.
+
+use crate::graph::Graph;
+use crate::network::{LayerGradient, PerSampleGradients, Weights, WeightsError};
+use candle_core::{DType, Tensor};
+use nalgebra::DMatrix;
+
+/// Kernels of one network.
+#[derive(Clone, Debug)]
+pub struct Ntk {
+    /// K over all weights, `[batch, batch]`.
+    pub all: DMatrix<f64>,
+    /// K over the weights between stem and head, `[batch, batch]`.
+    pub body: DMatrix<f64>,
+    /// The body's kernel between a second batch (rows) and the first (columns), where one was given.
+    pub body_cross: Option<DMatrix<f64>>,
+}
+
+/// The kernels of `graph` on `first` `[batch, channels, height, width]`, and across `second`, of the same shape.
+///
+/// # Errors
+/// If a weight is missing, or Candle fails.
+pub fn ntk(graph: &Graph, weights: &Weights, first: &Tensor, second: Option<&Tensor>) -> Result<Ntk, WeightsError> {
+    let rows = PerSampleGradients::new(graph, weights, first)?;
+    let mut across = second.map(|second| PerSampleGradients::new(graph, weights, second)).transpose()?;
+    let samples = first.dim(0)?;
+    let zeros = || DMatrix::zeros(samples, samples);
+    let (mut all, mut body, mut body_cross) = (zeros(), zeros(), second.map(|_| zeros()));
+    for layer in rows {
+        let layer = layer?;
+        let gram = product(&layer.gradient, &layer.gradient)?;
+        let twin = across.as_mut().map(|rows| rows.next().expect("both passes walk the same graph")).transpose()?;
+        if in_body(graph, &layer) {
+            body += &gram;
+            if let (Some(cross), Some(twin)) = (&mut body_cross, &twin) {
+                *cross += product(&twin.gradient, &layer.gradient)?;
+            }
+        }
+        all += gram;
+    }
+    Ok(Ntk { all, body, body_cross })
+}
+
+fn in_body(graph: &Graph, layer: &LayerGradient) -> bool {
+    let name = &graph.node(layer.node).name;
+    !name.starts_with("stem.") && !name.starts_with("head.")
+}
+
+/// abᵀ of two matrices `[batch, elements]`.
+fn product(a: &Tensor, b: &Tensor) -> Result<DMatrix<f64>, candle_core::Error> {
+    let gram = a.matmul(&b.t()?)?.to_dtype(DType::F64)?;
+    let (rows, columns) = gram.dims2()?;
+    Ok(DMatrix::from_row_slice(rows, columns, &gram.flatten_all()?.to_vec1::<f64>()?))
+}
+
+/// λ_max / max(λ_min, 10⁻¹² λ_max), and both eigenvalues: `(κ, λ_min, λ_max)`.
+pub fn condition(kernel: &DMatrix<f64>) -> (f64, f64, f64) {
+    let eigenvalues = kernel.symmetric_eigenvalues();
+    let (low, high) = (eigenvalues.min(), eigenvalues.max());
+    (high / low.max(1e-12 * high), low, high)
+}

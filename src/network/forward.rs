@@ -1,0 +1,124 @@
+//! The forward pass: one Candle operation after the other, in the graph's order.
+
+use super::{Weights, WeightsError};
+use crate::graph::{Activation, BATCH_NORM_EPS, Graph, NodeId, Op, Shape};
+use crate::kernels;
+use candle_core::{D, Tensor};
+
+/// Whose statistics batch normalisation uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The batch's own; dropout is still the identity.
+    Train,
+    /// The running ones.
+    Inference,
+}
+
+/// The results of all nodes on one batch: `[batch, channels, height, width]` or `[batch, features]`.
+#[derive(Debug)]
+pub struct Activations(Vec<Tensor>);
+
+impl Activations {
+    /// The result of a node.
+    pub fn of(&self, id: NodeId) -> &Tensor {
+        &self.0[id.index()]
+    }
+}
+
+/// Runs `graph` on `input` `[batch, channels, height, width]`; gives its output, `[batch, features]` for a
+/// classifier.
+///
+/// # Errors
+/// If a weight is missing, or Candle fails.
+pub fn forward(graph: &Graph, weights: &Weights, input: &Tensor, mode: Mode) -> Result<Tensor, WeightsError> {
+    Ok(activations(graph, weights, input, mode)?.of(graph.output()).clone())
+}
+
+/// Runs `graph` on `input` and keeps the results of all nodes.
+///
+/// # Errors
+/// If a weight is missing, or Candle fails.
+pub fn activations(
+    graph: &Graph,
+    weights: &Weights,
+    input: &Tensor,
+    mode: Mode,
+) -> Result<Activations, WeightsError> {
+    let mut all = Activations(Vec::with_capacity(graph.nodes().len()));
+    for id in graph.ids() {
+        let result = evaluate(graph, weights, id, input, &all, mode)?;
+        all.0.push(result);
+    }
+    Ok(all)
+}
+
+fn evaluate(
+    graph: &Graph,
+    weights: &Weights,
+    id: NodeId,
+    input: &Tensor,
+    known: &Activations,
+    mode: Mode,
+) -> Result<Tensor, WeightsError> {
+    let node = graph.node(id);
+    let operand = |index: usize| known.of(node.inputs[index]);
+    let weight = |suffix: &str| weights.get(&format!("{}.{suffix}", node.name));
+    Ok(match node.op {
+        Op::Input => input.clone(),
+        Op::Conv2d(conv) => {
+            let result = kernels::conv2d(operand(0), weight("weight")?, conv.window, conv.groups)?;
+            match conv.bias {
+                true => result.broadcast_add(&weight("bias")?.reshape((1, conv.out_channels, 1, 1))?)?,
+                false => result,
+            }
+        }
+        Op::BatchNorm => {
+            let (scale, shift) = (weight("weight")?, weight("bias")?);
+            match mode {
+                Mode::Train => kernels::batch_norm(operand(0), scale, shift, BATCH_NORM_EPS)?,
+                Mode::Inference => {
+                    let (mean, variance) = (weight("running_mean")?, weight("running_var")?);
+                    kernels::batch_norm_inference(operand(0), scale, shift, mean, variance, BATCH_NORM_EPS)?
+                }
+            }
+        }
+        Op::Activation(activation) => apply(activation, operand(0))?,
+        Op::Add => {
+            let sum = operand(0).add(operand(1))?;
+            (2..node.inputs.len()).try_fold(sum, |sum, index| sum.add(operand(index)))?
+        }
+        Op::Mul => operand(0).broadcast_mul(operand(1))?,
+        Op::Concat => {
+            let operands: Vec<&Tensor> = node.inputs.iter().map(|&input| known.of(input)).collect();
+            Tensor::cat(&operands, 1)?
+        }
+        Op::MaxPool(window) => kernels::max_pool2d(operand(0), window)?,
+        Op::AvgPool(window) => kernels::avg_pool2d(operand(0), window)?,
+        Op::GlobalAvgPool => operand(0).flatten_from(2)?.mean(2)?,
+        Op::Linear { bias, .. } => {
+            let result = operand(0).matmul(&weight("weight")?.t()?)?;
+            match bias {
+                true => result.broadcast_add(weight("bias")?)?,
+                false => result,
+            }
+        }
+        Op::Softmax => candle_nn::ops::softmax(operand(0), D::Minus1)?,
+        Op::Dropout { .. } | Op::Identity => operand(0).clone(),
+        Op::Zero => match node.shape {
+            shape if shape == graph.node(node.inputs[0]).shape => operand(0).zeros_like()?,
+            shape => {
+                let dims: Vec<usize> = [vec![operand(0).dim(0)?], Shape::dims(&shape)].concat();
+                Tensor::zeros(dims, operand(0).dtype(), operand(0).device())?
+            }
+        },
+    })
+}
+
+fn apply(activation: Activation, x: &Tensor) -> Result<Tensor, candle_core::Error> {
+    match activation {
+        Activation::Relu => kernels::relu(x),
+        Activation::Relu6 => x.clamp(0f32, 6f32),
+        Activation::HardSwish => x * (x.affine(1.0, 3.0)?.clamp(0f32, 6f32)? / 6.0)?,
+        Activation::Sigmoid => candle_nn::ops::sigmoid(x),
+    }
+}
