@@ -1,0 +1,73 @@
+//! Padded images, taken apart by the stride so that every tap of a window reads neighbouring pixels.
+//!
+//! Pixel `y` of a side goes, with its margin, to `(y + margin) mod stride` (the phase) and
+//! `(y + margin) / stride`. In a phase, windows that are `stride` pixels apart are neighbours, so a tap is
+//! one offset for all windows, whatever stride and dilation are.
+
+use std::ops::Range;
+
+/// The pixels `i` of a phase for which `i · stride + phase - margin` is in `0..size`.
+pub(super) fn span(size: usize, margin: isize, phase: usize, stride: usize) -> Range<usize> {
+    let first = |at: isize| usize::try_from(at).map_or(0, |at| at.div_ceil(stride));
+    let start = margin - phase as isize;
+    first(start)..first(start + size as isize)
+}
+
+/// How an image of `height × width` lies in its phases.
+#[derive(Clone, Debug)]
+pub(super) struct Phases {
+    /// Rows and columns of the image.
+    pub(super) size: [usize; 2],
+    /// Pixels before the first row and column; negative where the image is cropped.
+    pub(super) margin: isize,
+    /// Phases along a side.
+    pub(super) stride: usize,
+    /// Rows and columns of one phase.
+    pub(super) sides: [usize; 2],
+    /// Whether a tap falls on this phase of a side; others are not filled.
+    pub(super) used: Vec<bool>,
+}
+
+impl Phases {
+    /// Pixels of one phase.
+    pub(super) fn area(&self) -> usize {
+        self.sides[0] * self.sides[1]
+    }
+
+    /// Number of phases.
+    pub(super) fn count(&self) -> usize {
+        self.stride * self.stride
+    }
+
+    /// Copies an image into the phases, `pitch` apart from each other. The margins stay as they are: zero.
+    pub(super) fn fill(&self, image: &[f32], phases: &mut [f32], pitch: usize) {
+        let [height, width] = self.size;
+        for row_phase in (0..self.stride).filter(|&phase| self.used[phase]) {
+            let rows = span(height, self.margin, row_phase, self.stride);
+            for column_phase in (0..self.stride).filter(|&phase| self.used[phase]) {
+                let columns = span(width, self.margin, column_phase, self.stride);
+                let columns = columns.start..columns.end.min(self.sides[1]);
+                let phase = &mut phases[(row_phase * self.stride + column_phase) * pitch..];
+                for row in rows.start..rows.end.min(self.sides[0]) {
+                    let y = pixel(row, row_phase, self);
+                    let x = pixel(columns.start, column_phase, self);
+                    if columns.is_empty() {
+                        continue;
+                    }
+                    let to = &mut phase[row * self.sides[1]..][columns.clone()];
+                    let from = &image[y * width..(y + 1) * width][x..];
+                    if self.stride == 1 {
+                        to.copy_from_slice(&from[..to.len()]);
+                    } else {
+                        to.iter_mut().zip(from.iter().step_by(self.stride)).for_each(|(to, from)| *to = *from);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The image's pixel of a phase's pixel `i`.
+fn pixel(i: usize, phase: usize, phases: &Phases) -> usize {
+    (i * phases.stride + phase).checked_add_signed(-phases.margin).expect("pixels of a span lie in the image")
+}

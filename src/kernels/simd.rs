@@ -1,0 +1,470 @@
+//! Vector code of the two inner loops that every convolution is made of.
+//!
+//! Both read a padded image `x` through a table of offsets, one for each tap of the window and input
+//! channel, so that no matrix of columns is ever written (an "indirect" convolution, Dukhan 2019,
+//! arXiv:1907.02129):
+//!
+//! - [`correlate`]: `out[m][j] = Σ_r weight[r][m] · x[offset[r] + j]`
+//! - [`dot`]: `out[m][r] += Σ_j a[m][j] · x[offset[r] + j]`
+//!
+//! The instruction set is chosen when the program runs. On one machine an output's operations and their
+//! order depend on the shapes alone.
+
+/// Most lanes that a vector has: slices are read up to a multiple of this.
+pub(super) const MAX_LANES: usize = 16;
+
+/// Widest panel of rows that are worked on together.
+const MAX_ROWS: usize = 8;
+
+/// Splits `rows` into panels of 8, 4, 2 and 1: start and width of each.
+fn panels(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let rest = rows - start;
+        (rest > 0).then(|| {
+            let width = if rest >= MAX_ROWS { MAX_ROWS } else { 1 << rest.ilog2() };
+            start += width;
+            (start - width, width)
+        })
+    })
+}
+
+/// Lays out a weight matrix for [`correlate`]: panels of rows, each with its rows' weights side by side.
+pub(super) fn pack_panels(rows: usize, taps: usize, weight: impl Fn(usize, usize) -> f32) -> Vec<f32> {
+    let mut packed = Vec::with_capacity(rows * taps);
+    for (start, width) in panels(rows) {
+        for tap in 0..taps {
+            packed.extend((start..start + width).map(|row| weight(row, tap)));
+        }
+    }
+    packed
+}
+
+/// `out[m][j] = Σ_r weight[r][m] · x[offset[r] + j]` for `j` up to `length`, rounded up to a multiple of
+/// [`MAX_LANES`]; `packed` is from [`pack_panels`] and `out` has rows of `out_stride`.
+///
+/// # Panics
+/// If a slice is too short for what is read or written.
+pub(super) fn correlate(
+    rows: usize,
+    packed: &[f32],
+    offsets: &[usize],
+    x: &[f32],
+    length: usize,
+    out: &mut [f32],
+    out_stride: usize,
+) {
+    let length = length.next_multiple_of(MAX_LANES);
+    let reach = offsets.iter().max().map_or(0, |last| last + length);
+    assert!(reach <= x.len(), "the image ends before the last tap");
+    assert!(length <= out_stride && rows * out_stride <= out.len(), "the output is too short");
+    assert_eq!(packed.len(), rows * offsets.len(), "a weight for each row and tap");
+    let job = Correlation { rows, packed, offsets, x: x.as_ptr(), length, out: out.as_mut_ptr(), out_stride };
+    // SAFETY: the instruction set is there, and the assertions above bound every access.
+    match isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { correlate_avx512(&job) },
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { correlate_avx2(&job) },
+        Isa::Portable => unsafe { job.run::<[f32; 4]>() },
+    }
+}
+
+/// `out[m][r] += Σ_j a[m][j] · x[offset[r] + j]` for `j` below `length`, a multiple of [`MAX_LANES`];
+/// `a` has rows of `length`, `out` rows of one element for each offset.
+///
+/// # Panics
+/// If a slice is too short for what is read or written.
+pub(super) fn dot(rows: usize, a: &[f32], offsets: &[usize], x: &[f32], length: usize, out: &mut [f32]) {
+    let reach = offsets.iter().max().map_or(0, |last| last + length);
+    assert!(length.is_multiple_of(MAX_LANES), "whole vectors");
+    assert!(reach <= x.len(), "the image ends before the last tap");
+    assert!(rows * length <= a.len() && rows * offsets.len() <= out.len(), "a row for each output");
+    let job = Dot { rows, a: a.as_ptr(), offsets, x: x.as_ptr(), length, out: out.as_mut_ptr() };
+    // SAFETY: the instruction set is there, and the assertions above bound every access.
+    match isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { dot_avx512(&job) },
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { dot_avx2(&job) },
+        Isa::Portable => unsafe { job.run::<[f32; 4]>() },
+    }
+}
+
+enum Isa {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+fn isa() -> Isa {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            return Isa::Avx512;
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Isa::Avx2;
+        }
+    }
+    Isa::Portable
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn correlate_avx512(job: &Correlation) {
+    unsafe { job.run::<x86::__m512>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn correlate_avx2(job: &Correlation) {
+    unsafe { job.run::<x86::__m256>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn dot_avx512(job: &Dot) {
+    unsafe { job.run::<x86::__m512>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn dot_avx2(job: &Dot) {
+    unsafe { job.run::<x86::__m256>() }
+}
+
+struct Correlation<'a> {
+    rows: usize,
+    packed: &'a [f32],
+    offsets: &'a [usize],
+    x: *const f32,
+    length: usize,
+    out: *mut f32,
+    out_stride: usize,
+}
+
+impl Correlation<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self) {
+        for (start, width) in panels(self.rows) {
+            // SAFETY: the panel lies within the packed weights and the output.
+            unsafe {
+                match width {
+                    // Sixteen vector registers hold four rows, thirty-two hold eight.
+                    8 if S::WIDE => self.panel::<S, 8, 2>(start, 0, 8),
+                    8 => {
+                        self.panel::<S, 4, 2>(start, 0, 8);
+                        self.panel::<S, 4, 2>(start, 4, 8);
+                    }
+                    4 => self.panel::<S, 4, 2>(start, 0, 4),
+                    2 => self.panel::<S, 2, 4>(start, 0, 2),
+                    _ => self.panel::<S, 1, 8>(start, 0, 1),
+                }
+            }
+        }
+    }
+
+    /// `M` of the `width` rows of the panel that begins with row `start`, from its row `first`.
+    #[inline(always)]
+    unsafe fn panel<S: Simd, const M: usize, const N: usize>(&self, start: usize, first: usize, width: usize) {
+        unsafe {
+            let weights = self.packed.as_ptr().add(start * self.offsets.len() + first);
+            let out = self.out.add((start + first) * self.out_stride);
+            let mut at = 0;
+            while at + N * S::LANES <= self.length {
+                self.tile::<S, M, N>(weights, width, at, out);
+                at += N * S::LANES;
+            }
+            while at < self.length {
+                self.tile::<S, M, 1>(weights, width, at, out);
+                at += S::LANES;
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const M: usize, const N: usize>(
+        &self,
+        weights: *const f32,
+        width: usize,
+        at: usize,
+        out: *mut f32,
+    ) {
+        unsafe {
+            let mut sums = [[S::splat(0.0); N]; M];
+            let mut weights = weights;
+            for &offset in self.offsets {
+                let x = self.x.add(offset + at);
+                let mut pixels = [S::splat(0.0); N];
+                for n in 0..N {
+                    pixels[n] = S::load(x.add(n * S::LANES));
+                }
+                for m in 0..M {
+                    let weight = S::splat(*weights.add(m));
+                    for n in 0..N {
+                        sums[m][n] = pixels[n].mul_add(weight, sums[m][n]);
+                    }
+                }
+                weights = weights.add(width);
+            }
+            for m in 0..M {
+                for n in 0..N {
+                    sums[m][n].store(out.add(m * self.out_stride + at + n * S::LANES));
+                }
+            }
+        }
+    }
+}
+
+struct Dot<'a> {
+    rows: usize,
+    a: *const f32,
+    offsets: &'a [usize],
+    x: *const f32,
+    length: usize,
+    out: *mut f32,
+}
+
+impl Dot<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self) {
+        let mut row = 0;
+        // SAFETY: rows and taps are within the bounds that `dot` asserted.
+        unsafe {
+            if S::WIDE {
+                while row + 8 <= self.rows {
+                    self.taps::<S, 8, 3>(row);
+                    row += 8;
+                }
+            }
+            while row + 4 <= self.rows {
+                self.taps::<S, 4, 3>(row);
+                row += 4;
+            }
+            while row < self.rows {
+                self.taps::<S, 1, 9>(row);
+                row += 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn taps<S: Simd, const M: usize, const R: usize>(&self, row: usize) {
+        let count = self.offsets.len();
+        let mut tap = 0;
+        unsafe {
+            while tap + R <= count {
+                self.tile::<S, M, R>(row, tap);
+                tap += R;
+            }
+            while tap < count {
+                self.tile::<S, M, 1>(row, tap);
+                tap += 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const M: usize, const R: usize>(&self, row: usize, tap: usize) {
+        unsafe {
+            let a = self.a.add(row * self.length);
+            let mut x = [self.x; R];
+            for r in 0..R {
+                x[r] = self.x.add(self.offsets[tap + r]);
+            }
+            let mut sums = [[S::splat(0.0); R]; M];
+            let mut at = 0;
+            while at < self.length {
+                let mut pixels = [S::splat(0.0); R];
+                for r in 0..R {
+                    pixels[r] = S::load(x[r].add(at));
+                }
+                for m in 0..M {
+                    let factor = S::load(a.add(m * self.length + at));
+                    for r in 0..R {
+                        sums[m][r] = pixels[r].mul_add(factor, sums[m][r]);
+                    }
+                }
+                at += S::LANES;
+            }
+            for m in 0..M {
+                for r in 0..R {
+                    *self.out.add((row + m) * self.offsets.len() + tap + r) += sums[m][r].sum();
+                }
+            }
+        }
+    }
+}
+
+/// One vector register of f32.
+trait Simd: Copy {
+    const LANES: usize;
+    /// Whether there are thirty-two registers rather than sixteen.
+    const WIDE: bool;
+    unsafe fn splat(value: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    /// `self · factor + addend`
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    unsafe fn sum(self) -> f32;
+}
+
+impl Simd for [f32; 4] {
+    const LANES: usize = 4;
+    const WIDE: bool = cfg!(target_arch = "aarch64");
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        [value; 4]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { from.cast::<Self>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { to.cast::<Self>().write_unaligned(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // Fused only where the instruction is always there: elsewhere it would be a library call.
+        let fused = |at: usize| match cfg!(target_arch = "aarch64") {
+            true => self[at].mul_add(factor[at], addend[at]),
+            false => self[at] * factor[at] + addend[at],
+        };
+        [fused(0), fused(1), fused(2), fused(3)]
+    }
+
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        (self[0] + self[2]) + (self[1] + self[3])
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+    pub(super) use std::arch::x86_64::{__m256, __m512};
+
+    impl super::Simd for __m512 {
+        const LANES: usize = 16;
+        const WIDE: bool = true;
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            unsafe { _mm512_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { _mm512_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm512_storeu_ps(to, self) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+            unsafe { _mm512_fmadd_ps(self, factor, addend) }
+        }
+
+        #[inline(always)]
+        unsafe fn sum(self) -> f32 {
+            unsafe { _mm512_reduce_add_ps(self) }
+        }
+    }
+
+    impl super::Simd for __m256 {
+        const LANES: usize = 8;
+        const WIDE: bool = false;
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            unsafe { _mm256_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { _mm256_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm256_storeu_ps(to, self) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+            unsafe { _mm256_fmadd_ps(self, factor, addend) }
+        }
+
+        #[inline(always)]
+        unsafe fn sum(self) -> f32 {
+            let mut lanes = [0f32; 8];
+            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), self) };
+            let half = [lanes[0] + lanes[4], lanes[1] + lanes[5], lanes[2] + lanes[6], lanes[3] + lanes[7]];
+            unsafe { super::Simd::sum(half) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every instruction set that this machine has, against the formula.
+    fn check(rows: usize, taps: usize, length: usize) {
+        let padded = length.next_multiple_of(MAX_LANES);
+        let x: Vec<f32> = (0..padded + 3 * taps).map(|i| ((i * 37 % 19) as f32 - 9.0) / 8.0).collect();
+        let offsets: Vec<usize> = (0..taps).map(|tap| tap * 3).collect();
+        let weight = |row: usize, tap: usize| ((row * 5 + tap * 3) % 7) as f32 / 4.0 - 0.5;
+        let packed = pack_panels(rows, taps, weight);
+        let mut factors: Vec<f32> = (0..rows * padded).map(|i| ((i * 11 % 13) as f32 - 6.0) / 8.0).collect();
+        factors.chunks_mut(padded).for_each(|row| row[length..].fill(0.0));
+        let mut expected = (vec![0.0; rows * padded], vec![1.0; rows * taps]);
+        for (row, tap, j) in itertools(rows, taps, padded) {
+            expected.0[row * padded + j] += weight(row, tap) * x[offsets[tap] + j];
+            expected.1[row * taps + tap] += factors[row * padded + j] * x[offsets[tap] + j];
+        }
+        // The numbers are multiples of 1/64 and small, so every order of summation is exact.
+        let mut runs: Vec<(fn(&Correlation), fn(&Dot))> =
+            vec![(|job| unsafe { job.run::<[f32; 4]>() }, |job| unsafe { job.run::<[f32; 4]>() })];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                runs.push((|job| unsafe { correlate_avx512(job) }, |job| unsafe { dot_avx512(job) }));
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                runs.push((|job| unsafe { correlate_avx2(job) }, |job| unsafe { dot_avx2(job) }));
+            }
+        }
+        for (correlate, dot) in runs {
+            let (mut out, mut sums) = (vec![f32::NAN; rows * padded], vec![1.0; rows * taps]);
+            let (packed, offsets, x) = (&packed[..], &offsets[..], x.as_ptr());
+            let (length, out_stride) = (padded, padded);
+            correlate(&Correlation { rows, packed, offsets, x, length, out: out.as_mut_ptr(), out_stride });
+            dot(&Dot { rows, a: factors.as_ptr(), offsets, x, length, out: sums.as_mut_ptr() });
+            assert_eq!(out, expected.0, "correlate {rows} {taps} {length}");
+            assert_eq!(sums, expected.1, "dot {rows} {taps} {length}");
+        }
+    }
+
+    fn itertools(rows: usize, taps: usize, length: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..rows).flat_map(move |row| (0..taps).flat_map(move |tap| (0..length).map(move |j| (row, tap, j))))
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_formula() {
+        for (rows, taps, length) in [(1, 9, 78), (1, 25, 200), (2, 4, 17), (7, 3, 16), (15, 9, 100), (16, 10, 290)] {
+            check(rows, taps, length);
+        }
+    }
+}
