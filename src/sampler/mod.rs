@@ -1,1 +1,105 @@
 //! One file a search strategy; ask and tell.
+//!
+//! A sampler proposes genotypes and learns what they reached. It asks for no architecture twice, whatever genotypes
+//! encode it. It is a function of its seed and of what it was told: the same calls give the same genotypes, so a study
+//! is resumed by replaying its trials.
+
+mod draws;
+mod nsga2;
+mod random;
+mod variation;
+
+use crate::genotype::{ArchId, Genotype};
+use crate::objective::ObjectiveVector;
+use std::fmt;
+use std::sync::Arc;
+
+pub use nsga2::{Nsga2, Nsga2Options};
+pub use random::RandomSearch;
+
+/// A search strategy.
+pub trait Sampler: Send {
+    /// Its name, as trials and reports have it.
+    fn name(&self) -> &str;
+
+    /// The next genotypes to evaluate, at most `n`.
+    ///
+    /// Fewer come where the sampler waits for outcomes before it goes on (a generation is not told yet), or where the
+    /// space has nothing new left. None come while every earlier one is told: the space is exhausted.
+    fn ask(&mut self, n: usize) -> Vec<Genotype>;
+
+    /// Says what a genotype that was asked for has reached; `None` is a trial that failed. The order within what is asked for
+    /// and not told yet does not matter. Other genotypes are ignored.
+    fn tell(&mut self, genotype: &Genotype, outcome: Option<&ObjectiveVector>);
+}
+
+/// Gives the id of the architecture that a genotype encodes, or `None` where it encodes none that could be built.
+pub type Identify = Arc<dyn Fn(&Genotype) -> Option<ArchId> + Send + Sync>;
+
+/// What a sampler knows of a search space.
+#[derive(Clone)]
+pub struct GeneSpace {
+    choices: Vec<usize>,
+    id: Identify,
+}
+
+impl GeneSpace {
+    /// The space of genotypes with `choices[i]` choices at decision i, identified by `id`.
+    ///
+    /// # Errors
+    /// If there are no decisions, or one has no choice or more than a gene can hold (256).
+    pub fn new(choices: Vec<usize>, id: Identify) -> Result<Self, SamplerError> {
+        if choices.is_empty() {
+            return Err(SamplerError::NoDecisions);
+        }
+        match choices.iter().position(|count| !(1..=256).contains(count)) {
+            Some(decision) => Err(SamplerError::Choices { decision, count: choices[decision] }),
+            None => Ok(Self { choices, id }),
+        }
+    }
+
+    /// The number of choices of each decision.
+    pub fn choices(&self) -> &[usize] {
+        &self.choices
+    }
+
+    /// The architecture that `genotype` encodes.
+    pub fn id(&self, genotype: &Genotype) -> Option<ArchId> {
+        (self.id)(genotype)
+    }
+}
+
+impl fmt::Debug for GeneSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GeneSpace").field("choices", &self.choices).finish_non_exhaustive()
+    }
+}
+
+/// Why a sampler can't be made.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SamplerError {
+    /// There is nothing to decide.
+    #[error("search space without decisions")]
+    NoDecisions,
+    /// A decision that a gene can't hold.
+    #[error("decision {decision} has {count} choices: expected 1 to 256")]
+    Choices {
+        /// Which one, counted from 0.
+        decision: usize,
+        /// Its number of choices.
+        count: usize,
+    },
+    /// An option out of its range.
+    #[error("{field} is {value}: expected {expected}")]
+    Option {
+        /// Its name in the config.
+        field: &'static str,
+        /// What was found.
+        value: f64,
+        /// What is allowed.
+        expected: &'static str,
+    },
+}
+
+#[cfg(test)]
+mod tests;

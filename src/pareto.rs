@@ -1,1 +1,0 @@
-//! Dominance, non-dominated sorting, crowding, hypervolume; pure f64.

@@ -1,0 +1,73 @@
+//! Uniform draws without replacement, by architecture; every sampler's first genotypes come from here, so that samplers
+//! with one seed start with the same architectures.
+
+use super::GeneSpace;
+use super::variation::sample;
+use crate::genotype::{ArchId, Genotype};
+use rand_chacha::ChaCha8Rng;
+use std::collections::HashSet;
+
+/// Draws that bring nothing new before the space is walked through instead.
+const DRAWS: usize = 1000;
+/// The most genotypes that one walk looks at.
+const WALK: usize = 1 << 20;
+
+/// The architectures that were drawn, and how to find another one.
+#[derive(Debug)]
+pub struct Draws {
+    space: GeneSpace,
+    seen: HashSet<ArchId>,
+    /// Where the walk goes on: all before it is seen. `None` is the end of the space.
+    walk: Option<Genotype>,
+}
+
+impl Draws {
+    /// Nothing drawn yet.
+    pub fn new(space: GeneSpace) -> Self {
+        let walk = Some(Genotype::new(vec![0; space.choices().len()]));
+        Self { space, seen: HashSet::new(), walk }
+    }
+
+    /// The space that is drawn from.
+    pub fn space(&self) -> &GeneSpace {
+        &self.space
+    }
+
+    /// Takes `genotype` for drawn; `false` if its architecture was drawn already, or can't be built.
+    pub fn take(&mut self, genotype: &Genotype) -> bool {
+        self.space.id(genotype).is_some_and(|id| self.seen.insert(id))
+    }
+
+    /// A genotype whose architecture was not drawn before: uniform while chance finds one; then, when nearly everything
+    /// is drawn, the next one in the order of genes. `None` when no more is found.
+    pub fn draw(&mut self, rng: &mut ChaCha8Rng) -> Option<Genotype> {
+        self.walk.as_ref()?;
+        for _ in 0..DRAWS {
+            let genotype = sample(self.space.choices(), rng);
+            if self.take(&genotype) {
+                return Some(genotype);
+            }
+        }
+        for _ in 0..WALK {
+            let genotype = self.walk.take()?;
+            self.walk = successor(&genotype, self.space.choices());
+            if self.take(&genotype) {
+                return Some(genotype);
+            }
+        }
+        None
+    }
+}
+
+/// The genotype after this one, the last gene counting fastest.
+fn successor(genotype: &Genotype, choices: &[usize]) -> Option<Genotype> {
+    let mut genes = genotype.genes().to_vec();
+    for (gene, &count) in genes.iter_mut().zip(choices).rev() {
+        if usize::from(*gene) + 1 < count {
+            *gene += 1;
+            return Some(Genotype::new(genes));
+        }
+        *gene = 0;
+    }
+    None
+}

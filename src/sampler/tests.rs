@@ -1,0 +1,182 @@
+use super::*;
+use crate::pareto::ParetoFront;
+use std::collections::HashSet;
+
+/// A space in which every genotype is an architecture of its own.
+fn space(choices: &[usize]) -> GeneSpace {
+    let id = |genotype: &Genotype| Some(ArchId::new(crate::genotype::hex(genotype.genes())));
+    GeneSpace::new(choices.to_vec(), Arc::new(id)).unwrap()
+}
+
+/// A space in which only the sum of the genes counts, and a sum of 0 can't be built.
+fn sums(choices: &[usize]) -> GeneSpace {
+    let sum = |genotype: &Genotype| genotype.genes().iter().map(|&gene| u32::from(gene)).sum::<u32>();
+    let id = move |genotype: &Genotype| (sum(genotype) > 0).then(|| ArchId::new(sum(genotype).to_string()));
+    GeneSpace::new(choices.to_vec(), Arc::new(id)).unwrap()
+}
+
+fn nsga2(space: GeneSpace, seed: u64) -> Nsga2 {
+    Nsga2::new(space, Nsga2Options::default(), seed).unwrap()
+}
+
+fn samplers(space: &GeneSpace, seed: u64) -> [Box<dyn Sampler>; 2] {
+    [Box::new(RandomSearch::new(space.clone(), seed)), Box::new(nsga2(space.clone(), seed))]
+}
+
+/// Two costs that pull against each other: an operator's price, and an error that falls with it by a gain of its own
+/// in each place, and less beside an equal neighbour. One in `failing` architectures fails.
+fn evaluate(genotype: &Genotype, failing: usize) -> Option<ObjectiveVector> {
+    let genes: Vec<usize> = genotype.genes().iter().map(|&gene| usize::from(gene)).collect();
+    let hash = genes.iter().fold(7usize, |hash, gene| (hash * 31 + gene) % 10_007);
+    if failing > 0 && hash % failing == 0 {
+        return None;
+    }
+    let price = |at: usize, gene: usize| ((gene * 53 + at * 29) % 17 + 4 * gene) as f64;
+    let gain = |at: usize, gene: usize| (5 * gene + (gene * gene * 13 + at * 41) % 19) as f64;
+    let cost: f64 = genes.iter().enumerate().map(|(at, &gene)| price(at, gene)).sum();
+    let pairs = genes.windows(2).filter(|pair| pair[0] == pair[1]).count() as f64;
+    let quality: f64 = genes.iter().enumerate().map(|(at, &gene)| gain(at, gene)).sum::<f64>() - 8.0 * pairs;
+    Some(ObjectiveVector::feasible(vec![cost, 300.0 - quality]))
+}
+
+/// Runs `sampler` for `evaluations`, asking for `batch` at once, and gives what it asked for.
+fn run(sampler: &mut dyn Sampler, evaluations: usize, batch: usize, failing: usize) -> Vec<Genotype> {
+    let mut archive = vec![];
+    while archive.len() < evaluations {
+        let genotypes = sampler.ask(batch.min(evaluations - archive.len()));
+        if genotypes.is_empty() {
+            break;
+        }
+        for genotype in genotypes {
+            sampler.tell(&genotype, evaluate(&genotype, failing).as_ref());
+            archive.push(genotype);
+        }
+    }
+    archive
+}
+
+fn front_volume(archive: &[Genotype]) -> f64 {
+    let vectors = archive.iter().filter_map(|genotype| Some(((), evaluate(genotype, 0)?)));
+    vectors.collect::<ParetoFront<()>>().hypervolume(&[300.0, 300.0])
+}
+
+#[test]
+fn nsga2_beats_random_search() {
+    let check = |choices: &[usize], evaluations: usize| {
+        const SEEDS: u64 = 24;
+        let gains: Vec<f64> = (0..SEEDS)
+            .map(|seed| {
+                let [random, nsga2] = samplers(&space(choices), seed)
+                    .map(|mut sampler| front_volume(&run(sampler.as_mut(), evaluations, 16, 0)));
+                nsga2 / random - 1.0
+            })
+            .collect();
+        let mean = gains.iter().sum::<f64>() / SEEDS as f64;
+        let variance = gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>() / (SEEDS - 1) as f64;
+        let error = (variance / SEEDS as f64).sqrt();
+        assert!(mean > 4.0 * error, "{choices:?}: mean gain {mean} with a standard error of {error}");
+    };
+    check(&[5; 6], 200);
+    check(&[3; 8], 200);
+}
+
+#[test]
+fn a_search_is_a_function_of_its_seed() {
+    let space = space(&[4; 6]);
+    for at in 0..2 {
+        let archive = |seed: u64, batch: usize| run(samplers(&space, seed)[at].as_mut(), 100, batch, 5);
+        assert_eq!(archive(1, 16), archive(1, 16));
+        assert_eq!(archive(1, 16), archive(1, 1), "one at a time");
+        assert_eq!(archive(1, 16), archive(1, 7), "across generations");
+        assert_ne!(archive(1, 16), archive(2, 16));
+    }
+}
+
+#[test]
+fn the_first_generation_is_random_searchs() {
+    let [mut random, mut nsga2] = samplers(&sums(&[9; 8]), 3);
+    assert_eq!(random.ask(16), nsga2.ask(16));
+}
+
+#[test]
+fn the_order_of_telling_does_not_count() {
+    let archive = |backwards: bool| {
+        let mut sampler = nsga2(space(&[4; 6]), 4);
+        let mut archive = vec![];
+        for _ in 0..6 {
+            let mut genotypes = [sampler.ask(10), sampler.ask(10)].concat();
+            assert_eq!((genotypes.len(), sampler.ask(1).len()), (16, 0), "waits for what is not told");
+            archive.extend(genotypes.iter().cloned());
+            if backwards {
+                genotypes.reverse();
+            }
+            genotypes.iter().for_each(|genotype| sampler.tell(genotype, evaluate(genotype, 4).as_ref()));
+        }
+        archive
+    };
+    assert_eq!(archive(false), archive(true));
+}
+
+#[test]
+fn every_architecture_comes_once_until_none_is_left() {
+    let check = |space: GeneSpace, architectures: usize| {
+        for mut sampler in samplers(&space, 5) {
+            let archive = run(sampler.as_mut(), usize::MAX, 16, 3);
+            let ids: HashSet<ArchId> = archive.iter().map(|genotype| space.id(genotype).unwrap()).collect();
+            assert_eq!((archive.len(), ids.len()), (architectures, architectures), "{}", sampler.name());
+            assert!(sampler.ask(1).is_empty());
+        }
+    };
+    check(space(&[5, 1, 4, 3]), 60);
+    check(sums(&[3; 5]), 10);
+    check(sums(&[1, 1]), 0);
+}
+
+#[test]
+fn failed_trials_do_not_stop_a_search_and_do_not_breed() {
+    let mut sampler = nsga2(space(&[5; 6]), 6);
+    for genotype in sampler.ask(16) {
+        sampler.tell(&genotype, None);
+    }
+    assert_eq!(sampler.ask(16).len(), 16, "a generation of failures alone");
+
+    let volume = |failing| {
+        let mut sampler = nsga2(space(&[5; 6]), 6);
+        front_volume(
+            &run(&mut sampler, 160, 16, failing)
+                .into_iter()
+                .filter(|g| evaluate(g, failing).is_some())
+                .collect::<Vec<_>>(),
+        )
+    };
+    assert!(volume(3) > 0.9 * volume(0), "{} with failures, {} without", volume(3), volume(0));
+}
+
+#[test]
+fn constraints_steer() {
+    let limit = 90.0;
+    let mut sampler = nsga2(space(&[5; 6]), 7);
+    let mut feasible = [0; 10];
+    for count in &mut feasible {
+        for genotype in sampler.ask(16) {
+            let vector = evaluate(&genotype, 0).unwrap();
+            let violation = (vector.costs()[0] / limit - 1.0).max(0.0);
+            *count += usize::from(violation == 0.0);
+            sampler.tell(&genotype, Some(&ObjectiveVector::new(vector.costs().to_vec(), violation)));
+        }
+    }
+    assert!(feasible[0] < 8 && feasible[9] >= 12, "{feasible:?}");
+}
+
+#[test]
+fn bad_options_are_named() {
+    let check = |options: Nsga2Options, expected: &str| {
+        assert_eq!(Nsga2::new(space(&[2; 3]), options, 1).unwrap_err().to_string(), expected);
+    };
+    check(Nsga2Options { population: 1, ..Default::default() }, "population is 1: expected 2 or more");
+    let mutation = Nsga2Options { mutation: Some(1.5), ..Default::default() };
+    check(mutation, "mutation is 1.5: expected a probability from 0 to 1");
+    let choices = |choices: &[usize]| GeneSpace::new(choices.to_vec(), Arc::new(|_| None)).unwrap_err().to_string();
+    assert_eq!(choices(&[]), "search space without decisions");
+    assert_eq!(choices(&[2, 300]), "decision 1 has 300 choices: expected 1 to 256");
+}
