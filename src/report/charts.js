@@ -50,13 +50,13 @@ function duration(seconds) {
 }
 
 /* A linear or logarithmic scale of `values` over the pixels `from`…`to`. */
-function scale(values, from, to, log, tickCount) {
+function scale(values, from, to, log, tickCount, margin = 0.05) {
   let low = Infinity, high = -Infinity;
   for (const value of values) { low = Math.min(low, value); high = Math.max(high, value); }
   if (low > high) { low = log ? 1 : 0; high = log ? 10 : 1; }
   const map = log ? Math.log10 : v => v;
   let [a, b] = [map(low), map(high)];
-  const pad = b > a ? (b - a) * 0.05 : log ? 0.3 : Math.abs(a) * 0.1 || 1;
+  const pad = b > a ? (b - a) * margin : log ? 0.3 : Math.abs(a) * 0.1 || 1;
   // A scale of values that are never negative does not reach below zero.
   [a, b] = [!log && low >= 0 ? Math.max(0, a - pad) : a - pad, b + pad];
   const at = value => from + (map(value) - a) / (b - a) * (to - from);
@@ -67,10 +67,10 @@ function linearTicks(low, high, wanted) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = power * [1, 2, 2.5, 5, 10].find(m => m * power >= raw * 0.999);
   const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9) + (String(step / power).startsWith("2.5") ? 1 : 0));
-  const ticks = [];
+  const largest = Math.max(Math.abs(low), Math.abs(high)), ticks = [];
   for (let n = Math.ceil(low / step - 1e-9); n * step <= high * (1 + 1e-12) + 1e-12 * step; n++) {
-    const value = n * step, size = Math.abs(value);
-    const text = size >= 1e6 || decimals > 5 ? short(value) : grouped(value.toFixed(decimals));
+    const value = n * step;
+    const text = largest >= 1e4 || decimals > 5 ? short(value) : grouped(value.toFixed(decimals));
     ticks.push({ value, text });
   }
   return ticks;
@@ -127,7 +127,8 @@ function responsive(host, draw) {
     if (now > 0 && now !== width) { width = now; draw(width); }
   };
   redraw();
-  new ResizeObserver(redraw).observe(host);
+  // In the next frame, since drawing changes sizes itself.
+  new ResizeObserver(() => requestAnimationFrame(redraw)).observe(host);
   return () => { width = 0; redraw(); };
 }
 /* A box beside the pointer or the focused mark. */

@@ -23,9 +23,8 @@ fn lines(report: &StudyReport, rows: Vec<&TrialRow>) -> String {
 }
 
 fn header(report: &StudyReport) -> Vec<String> {
-    let mut names: Vec<String> = ["trial", "sampler", "control", "state", "reason", "on_front", "arch", "arch_id"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut names: Vec<String> =
+        ["trial", "sampler", "control", "state", "reason", "on_front", "arch", "arch_id"].map(str::to_owned).to_vec();
     names.extend(report.objectives.iter().map(|objective| match objective.unit.as_str() {
         "" => objective.name.clone(),
         unit if objective.name.ends_with(&format!("_{unit}")) => objective.name.clone(),
@@ -34,16 +33,8 @@ fn header(report: &StudyReport) -> Vec<String> {
     names.extend(report.indicators.iter().map(|indicator| indicator.name.clone()));
     names.extend(["params", "live_params", "macs"].map(str::to_owned));
     for device in &report.devices {
-        let measured = [
-            "p50_ms",
-            "ci95_low_ms",
-            "ci95_high_ms",
-            "p90_ms",
-            "load_ms",
-            "first_run_ms",
-            "samples",
-            "verdict",
-        ];
+        let measured =
+            ["p50_ms", "ci95_low_ms", "ci95_high_ms", "p90_ms", "load_ms", "first_run_ms", "samples", "verdict"];
         names.extend(measured.map(|name| format!("{}_{name}", device.name)));
     }
     names.extend(["model", "model_sha256"].map(str::to_owned));

@@ -20,7 +20,8 @@ pub fn page(report: &StudyReport) -> String {
     let data = inert(&data.to_string());
     let title = escape(&report.study);
     let scripts = [("charts", CHARTS), ("plots", PLOTS), ("script", SCRIPT)];
-    let values: Vec<_> = [("title", title.as_str()), ("style", STYLE), ("data", &data)].into_iter().chain(scripts).collect();
+    let values: Vec<_> =
+        [("title", title.as_str()), ("style", STYLE), ("data", &data)].into_iter().chain(scripts).collect();
     fill(PAGE, &values)
 }
 

@@ -21,6 +21,7 @@ function legend(withFront) {
 
 /* The scatter of two chosen fields. */
 function drawScatter(host, controls, note) {
+  if (!complete.length) { host.append(el("p", { class: "empty" }, "No trial is complete yet.")); return; }
   const state = { ...startingAxes(), logX: false, logY: false };
   let marks = new Map();
   const picker = (text, axis) => {
@@ -58,8 +59,13 @@ function drawScatter(host, controls, note) {
       path.push([edge(fx, box, "x"), last[1]]);
       layers.push(svg("path", { class: "stairs", d: polyline(path) }));
     }
-    const bars = (t, extra) => [[fx, (lo, hi) => ({ x1: x.at(lo), x2: x.at(hi), y1: at(t)[1], y2: at(t)[1] })], [fy, (lo, hi) => ({ x1: at(t)[0], x2: at(t)[0], y1: y.at(lo), y2: y.at(hi) })]]
-      .filter(([field]) => field.interval(t)).map(([field, line]) => svg("line", { class: `bar ${extra}`, ...line(...field.interval(t)) }));
+    // A confidence interval with a cap at each end.
+    const bars = (t, extra) => {
+      const [px, py] = at(t), css = `bar ${extra}`, across = fx.interval(t), along = fy.interval(t);
+      const d = [across && across.map(v => `M${x.at(v)} ${py - 4}v8`).join("") + `M${x.at(across[0])} ${py}H${x.at(across[1])}`,
+        along && along.map(v => `M${px - 4} ${y.at(v)}h8`).join("") + `M${px} ${y.at(along[0])}V${y.at(along[1])}`];
+      return d.filter(Boolean).map(line => svg("path", { class: css, d: line }));
+    };
     layers.push(shown.filter(t => t.on_front).map(t => bars(t, "")));
     const rank = t => t.on_front ? 2 : t.control ? 0 : 1;
     marks = new Map();
@@ -124,7 +130,7 @@ function drawScatter(host, controls, note) {
     host.prepend(drawing);
     const lacking = complete.length - shown.length;
     note.textContent = [
-      complete.length ? `${shown.length} complete trials` : "No trial is complete yet",
+      `${shown.length} complete trials`,
       lacking ? `, ${lacking} more lack one of the two values` : "", ". ",
       fields.some(f => f.device) ? "Bars are 95 % confidence intervals of the median latency. " : "",
       fx.objective && fy.objective && report.objectives.length > 2 ? "With more than two objectives, the line joins those trials of the front that no other beats in these two. " : "",
@@ -145,7 +151,7 @@ function card(t, shown) {
   const rows = [...new Set([...shown, ...fields.filter(f => f.objective || f.group === "size")])].filter(f => known(f.value(t)));
   return [
     el("div", {}, el("strong", {}, `Trial ${t.number}`), ` · ${t.control ? controlName() : t.sampler}${t.on_front ? " · on the front" : ""}`),
-    el("div", { class: "arch" }, t.arch),
+    archText(t),
     el("table", {}, rows.map(f => el("tr", {}, el("td", {}, f.label), el("td", {}, f.rich(t))))),
   ];
 }
@@ -160,9 +166,9 @@ function drawHistory(host, note) {
   const tip = tooltip(host);
   let chart = null;
   responsive(host, width => {
-    const box = { left: 64, right: width - (width > 700 ? 130 : 12), top: 34, bottom: Math.max(220, Math.min(320, width * 0.34)) };
-    const x = scale(history.map(p => p.evaluations), box.left, box.right, false, width / 110);
-    const y = scale([0, ...series.flatMap(s => s.points.map(p => p[1]))], box.bottom, box.top, false, 5);
+    const box = { left: 64, right: width - (width > 700 ? 150 : 12), top: 34, bottom: Math.max(220, Math.min(320, width * 0.34)) };
+    const x = scale(history.map(p => p.evaluations), box.left, box.right, false, width / 110, 0);
+    const y = scale(series.flatMap(s => s.points.map(p => p[1])), box.bottom, box.top, false, 5);
     const cross = svg("line", { class: "cross", y1: box.top, y2: box.bottom, visibility: "hidden" });
     const ends = series.map(s => y.at(s.points[s.points.length - 1][1]) + 4);
     // Labels at the lines' ends keep a line's distance from each other.
@@ -171,7 +177,7 @@ function drawHistory(host, note) {
       "aria-label": series.map(s => `${s.name} ends at hypervolume ${number(s.points[s.points.length - 1][1])} after ${s.points[s.points.length - 1][0]} evaluations`).join("; ") },
       frame(x, y, box, "evaluations", "hypervolume  ↑ better"), cross,
       series.map(s => svg("path", { class: `line ${s.css}`, d: steps(s.points.map(p => [x.at(p[0]), y.at(p[1])])) })).reverse(),
-      width > 700 ? series.map((s, i) => svg("text", { x: box.right + 10, y: ends[i] }, `${s.name} ${number(s.points[s.points.length - 1][1])}`)) : []);
+      width > 700 ? series.map((s, i) => svg("text", { class: s.css, x: box.right + 10, y: ends[i] }, `${s.name} ${number(s.points[s.points.length - 1][1])}`)) : []);
     drawing.addEventListener("pointermove", e => {
       const area = drawing.getBoundingClientRect(), px = (e.clientX - area.left) * width / area.width;
       const near = history.reduce((a, b) => Math.abs(x.at(b.evaluations) - px) < Math.abs(x.at(a.evaluations) - px) ? b : a);

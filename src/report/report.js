@@ -8,6 +8,7 @@ const isComplete = trial => trial.state === "complete";
 const complete = report.trials.filter(isComplete);
 const failed = report.trials.filter(trial => !isComplete(trial));
 const controlName = () => report.control.sampler === "random" ? "random search" : `${report.control.sampler} (control)`;
+const listed = names => names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}`;
 const arrow = direction => direction === "minimize" ? "↓" : "↑";
 
 /* The evaluation's number within its own search, from 1. */
@@ -31,13 +32,16 @@ const indicatorFields = report.indicators.map(i => field(`indicator ${i.name}`, 
 const macs = field("macs", "MACs", "size", t => t.macs, { format: count });
 const params = field("params", "parameters", "size", t => t.params, { format: count });
 const live = field("live_params", "live parameters", "size", t => t.live_params, { format: count });
-const sizes = [params, macs, ...(complete.some(t => known(t.live_params)) ? [live] : [])];
+const sizes = [params, macs, ...(complete.some(t => known(t.live_params) && t.live_params !== t.params) ? [live] : [])];
 const evaluations = field("evaluation", "evaluation", "order", t => evaluation.get(t), { format: whole });
-const fields = [...objectiveFields, ...latencyFields, ...indicatorFields, ...sizes, evaluations];
+// An indicator that is an objective too is listed once.
+const otherIndicators = indicatorFields.filter(i => !objectiveFields.some(o => o.label === i.label));
+const tabulated = [...objectiveFields, ...latencyFields, ...otherIndicators, ...sizes];
+const fields = [...tabulated, evaluations];
 /* Cost across, quality up. */
 function startingAxes() {
   const x = objectiveFields.find(f => f.device) || objectiveFields[1] || evaluations;
-  return { x, y: objectiveFields.find(f => f !== x) || objectiveFields[0] || macs };
+  return { x, y: objectiveFields.find(f => f !== x) || macs };
 }
 
 /* The selected trial: marked in the scatter and the tables, told below the scatter. */
@@ -54,21 +58,21 @@ function select(trial) {
 }
 function details(t) {
   const pairs = [["architecture", archCell(t)], ["id", el("code", {}, t.arch_id)]];
-  for (const f of [...objectiveFields, ...indicatorFields, ...sizes]) if (known(f.value(t))) pairs.push([f.label, f.text(t)]);
+  for (const f of [...objectiveFields, ...otherIndicators, ...sizes]) if (known(f.value(t))) pairs.push([f.label, f.text(t)]);
   for (const [device, m] of Object.entries(t.measurements)) {
     pairs.push([device, `median ${number(m.p50_ms)} ms, 95 % confidence ${number(m.ci95_ms[0])} to ${number(m.ci95_ms[1])} ms` +
       (known(m.p90_ms) ? `, p90 ${number(m.p90_ms)} ms` : "") + `; ${m.samples} runs, ${m.verdict}; load ${number(m.load_ms)} ms, first run ${number(m.first_run_ms)} ms`]);
   }
-  if (t.model) pairs.push(["model", modelLink(t)]);
+  if (t.model) pairs.push(["model", modelLink(t, t.model)]);
   if (t.model_sha256) pairs.push(["SHA-256", el("code", {}, t.model_sha256)]);
   return el("div", {}, el("h3", {}, `Trial ${t.number} `, badge(t)), list(pairs));
 }
 const list = pairs => el("dl", { class: "pairs" }, pairs.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 const badge = t => el("span", { class: `badge ${t.on_front ? "on-front" : isComplete(t) ? "" : "failed"}` },
   t.on_front ? "on the front" : isComplete(t) ? t.control ? controlName() : t.sampler : "failed");
-function modelLink(t) {
+function modelLink(t, text) {
   // The leading "./" keeps a path a path, whatever it looks like.
-  return el("a", { href: "./" + t.model.split("/").map(encodeURIComponent).join("/"), title: t.model_sha256 ? `SHA-256 ${t.model_sha256}` : null }, t.model.split("/").pop());
+  return el("a", { href: "./" + t.model.split("/").map(encodeURIComponent).join("/"), title: t.model_sha256 ? `SHA-256 ${t.model_sha256}` : null, "aria-label": `${t.model}, ONNX file of trial ${t.number}` }, text);
 }
 function copyButton(text, what) {
   return el("button", { type: "button", class: "copy", "aria-label": `Copy ${what}`, onclick: async e => {
@@ -87,7 +91,9 @@ function copyButton(text, what) {
     setTimeout(() => { button.textContent = "copy"; }, 1200);
   } }, "copy");
 }
-const archCell = t => [el("span", { class: "arch" }, t.arch), copyButton(t.arch, `the architecture of trial ${t.number}`)];
+/* An architecture that may break after its separators. */
+const archText = t => el("span", { class: "arch" }, t.arch.split(/(?<=[|+,;])/).map(part => [part, el("wbr")]));
+const archCell = t => [archText(t), copyButton(t.arch, `the architecture of trial ${t.number}`)];
 
 /* A table of trials whose columns sort; `columns` are {title, cell, sort?, text?, wide?}. */
 function trialTable(rows, columns, label) {
@@ -111,14 +117,15 @@ function trialTable(rows, columns, label) {
   const heads = columns.map(column => {
     const th = el("th", { scope: "col", class: column.text ? "text" : null });
     const mark = el("span", { "aria-hidden": "true" });
-    th.append(!column.sort ? column.title : el("button", { type: "button", onclick: () => {
+    const title = typeof column.title === "string" ? column.title : column.title();
+    th.append(!column.sort ? title : el("button", { type: "button", onclick: () => {
       const sign = order?.column === column ? -order.sign : 1;
       order = { column, sign };
       heads.forEach(h => { h.removeAttribute("aria-sort"); const m = h.querySelector("button span:last-child"); if (m) m.textContent = ""; });
       th.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
       mark.textContent = sign > 0 ? " ▴" : " ▾";
       draw();
-    } }, column.title, mark));
+    } }, title, mark));
     return th;
   });
   draw();
@@ -127,11 +134,11 @@ function trialTable(rows, columns, label) {
   return { table, filter: keep => { shown = rows.filter(keep); draw(); return shown.length; } };
 }
 const fieldColumn = f => ({
-  title: [el("span", {}, f.label), f.unit && !f.label.endsWith(`_${f.unit}`) ? el("span", { class: "unit" }, ` ${f.unit}`) : null, f.direction ? el("span", { class: "unit", title: `${f.direction}` }, ` ${arrow(f.direction)}`) : null],
+  title: () => [el("span", {}, f.label), f.unit && !f.label.endsWith(`_${f.unit}`) ? el("span", { class: "unit" }, ` ${f.unit}`) : null, f.direction ? el("span", { class: "unit", title: `${f.direction}` }, ` ${arrow(f.direction)}`) : null],
   cell: f.rich, sort: f.value });
 const numberColumn = { title: "trial", cell: t => el("button", { type: "button", class: "copy", "aria-label": `Select trial ${t.number}`, onclick: () => select(t) }, String(t.number)), sort: t => t.number, text: true };
 const archColumn = { title: "architecture", cell: archCell, sort: t => t.arch, text: true, wide: true };
-const modelColumn = { title: "model", cell: t => t.model ? modelLink(t) : "–", text: true };
+const modelColumn = { title: "model", cell: t => t.model ? modelLink(t, "ONNX") : "–", text: true };
 
 function drawSummary() {
   document.querySelectorAll("section[data-title]").forEach(s => byId("contents").append(el("li", {}, el("a", { href: `#${s.id}` }, s.dataset.title))));
@@ -144,7 +151,7 @@ function drawSummary() {
   const percent = gain === null ? "" : `${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(1)} %`;
   const own = complete.filter(t => !t.control).length;
   byId("lead").textContent = (report.front.length
-    ? `${search.evaluations} evaluations of ${search.sampler} in ${duration(search.total_s)} left ${report.front.length} ${report.front.length === 1 ? "network" : "networks"} on the Pareto front of ${report.objectives.map(o => o.name).join(" and ")}`
+    ? `${search.evaluations} evaluations of ${search.sampler} in ${duration(search.total_s)} left ${report.front.length} ${report.front.length === 1 ? "network" : "networks"} on the Pareto front of ${listed(report.objectives.map(o => o.name))}`
     : "No trial is complete yet") + (gain === null ? "." : gain === 0
     ? `; with as many evaluations, ${controlName()} reached the same hypervolume.`
     : `; its hypervolume is ${Math.abs(gain).toFixed(1)} % ${gain > 0 ? "more" : "less"} than what ${controlName()} reached with ${control.evaluations === search.evaluations ? "as many" : control.evaluations} evaluations.`);
@@ -165,8 +172,8 @@ function drawSummary() {
 function drawTables() {
   const cost = t => { const o = report.objectives[0]; const v = o ? t.objectives[o.name] : t.number; return o && o.direction === "maximize" ? -v : v; };
   const front = complete.filter(t => t.on_front).sort((a, b) => cost(a) - cost(b) || a.number - b.number);
-  const values = [...objectiveFields, ...latencyFields, ...indicatorFields, ...sizes].map(fieldColumn);
-  byId("front-table").append(el("div", { class: "heading" }, el("h3", {}, "Networks on the front"), fields.some(f => f.device) ? el("span", { class: "hint" }, "± is the wider side of the 95 % confidence interval") : null),
+  const values = tabulated.map(fieldColumn);
+  byId("front-table").append(el("div", { class: "heading" }, el("h3", {}, "Networks on the front"), front.length && fields.some(f => f.device) ? el("span", { class: "hint" }, "± is the wider side of the 95 % confidence interval") : null),
     front.length ? trialTable(front, [numberColumn, ...values, archColumn, modelColumn], "Networks on the front").table : el("p", { class: "empty" }, "No trial is complete yet."));
   const all = byId("all-trials");
   all.querySelector("summary").textContent = `${report.trials.length} trials: ${complete.length} complete, ${failed.length} failed`;
