@@ -1,0 +1,79 @@
+//! `report.html`: one file that needs no network and no library.
+//!
+//! Style, script and data are put into the page. The data is JSON in an inert `<script>` element; the page's own
+//! script builds everything from it with text nodes, so no text of a study is ever read as markup.
+
+use super::StudyReport;
+use serde_json::Value;
+
+const PAGE: &str = include_str!("report.html");
+const STYLE: &str = include_str!("report.css");
+const CHARTS: &str = include_str!("charts.js");
+const PLOTS: &str = include_str!("plots.js");
+const SCRIPT: &str = include_str!("report.js");
+
+/// The page.
+pub fn page(report: &StudyReport) -> String {
+    let mut data = serde_json::to_value(report).expect("maps with text keys and numbers are JSON");
+    // A seed may have more digits than JavaScript's numbers hold.
+    data["seed"] = Value::String(report.seed.to_string());
+    let data = inert(&data.to_string());
+    let title = escape(&report.study);
+    let scripts = [("charts", CHARTS), ("plots", PLOTS), ("script", SCRIPT)];
+    let values: Vec<_> =
+        [("title", title.as_str()), ("style", STYLE), ("data", &data)].into_iter().chain(scripts).collect();
+    fill(PAGE, &values)
+}
+
+/// `template` with each `{{name}}` replaced by its value; values are not searched again.
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let mut parts = template.split("{{");
+    let mut page = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once("}}").expect("each `{{` of the template is closed");
+        let (_, value) = values.iter().find(|(known, _)| *known == name).expect("each name of the template is known");
+        page.push_str(value);
+        page.push_str(rest);
+    }
+    page
+}
+
+/// JSON that can stand in a `<script>` element: nothing in it can close the element or open a comment.
+fn inert(json: &str) -> String {
+    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+}
+
+/// Text as HTML.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_cannot_leave_its_element() {
+        let json = serde_json::to_string("</script><!-- <script> & \u{2028}").unwrap();
+        let safe = inert(&json);
+        assert!(!safe.contains(['<', '>', '&']), "{safe}");
+        assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), "</script><!-- <script> & \u{2028}");
+    }
+
+    #[test]
+    fn text_is_escaped_once() {
+        assert_eq!(escape("<b a=\"1\">'&lt;"), "&lt;b a=&quot;1&quot;&gt;&#39;&amp;lt;");
+    }
+
+    #[test]
+    fn values_are_not_searched_for_names() {
+        assert_eq!(fill("a{{x}}b{{y}}c", &[("x", "{{y}}"), ("y", "1")]), "a{{y}}b1c");
+    }
+
+    #[test]
+    fn the_page_names_no_network_address() {
+        for (name, text) in [("html", PAGE), ("css", STYLE), ("charts", CHARTS), ("plots", PLOTS), ("script", SCRIPT)] {
+            assert!(!text.contains("://") && !text.contains("@import"), "{name}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The HTML report in a real browser: its script runs without an error and shows what the data says.
+//!
+//! Needs Chromium: the program that `CHROMIUM` names, or one on the `PATH`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tegu::report::{StudyReport, TrialState, html};
+
+/// The sample study, which `src/report/tests.rs` uses as well.
+fn sample() -> StudyReport {
+    serde_json::from_str(include_str!("data/report.json")).unwrap()
+}
+
+fn chromium() -> PathBuf {
+    if let Some(named) = std::env::var_os("CHROMIUM") {
+        return named.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    std::env::split_paths(&path)
+        .flat_map(|folder| names.map(|name| folder.join(name)))
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| {
+            panic!("no {names:?} on the PATH: install Debian's `chromium` package, or name the program in CHROMIUM")
+        })
+}
+
+/// The page after its script ran, and what the browser wrote to its log.
+fn rendered(page: &Path, profile: &Path) -> (String, String) {
+    let flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-dev-shm-usage",
+        "--enable-logging=stderr",
+        "--window-size=1400,2000",
+        "--virtual-time-budget=2000",
+        "--dump-dom",
+    ];
+    let output = Command::new(chromium())
+        .args(flags)
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let (dom, log) = (text(output.stdout), text(output.stderr));
+    assert!(output.status.success(), "chromium ended with {}:\n{log}", output.status);
+    (dom, log)
+}
+
+/// Renders `report` and counts what must be there.
+fn check(name: &str, report: &StudyReport) {
+    report.check().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("report.html");
+    let html = html::page(report);
+    for address in ["http:", "https:", "src=", "url(", "@import"] {
+        assert!(!html.contains(address), "{name}: `{address}` in the page");
+    }
+    std::fs::write(&page, html).unwrap();
+    let (dom, log) = rendered(&page, &folder.path().join("profile"));
+    let errors: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
+    assert!(errors.is_empty(), "{name}: {errors:#?}");
+    assert!(dom.contains(r#"<body data-ready="true">"#), "{name}: the script did not reach its end");
+
+    let complete = report.trials.iter().filter(|trial| trial.is_complete()).count();
+    let within = |id: &str| {
+        let start = dom.find(&format!("id=\"{id}\"")).unwrap_or_else(|| panic!("{name}: no element `{id}`"));
+        &dom[start..start + dom[start..].find("</section>").unwrap_or(dom.len() - start)]
+    };
+    let chart = within("scatter").split("id=\"front-table\"").next().unwrap();
+    let marks = |kind: &str| chart.matches(&format!("class=\"mark {kind}\"")).count();
+    let controls = report.trials.iter().filter(|trial| trial.is_complete() && trial.control).count();
+    assert_eq!(marks("on-front"), report.front.len(), "{name}: marks of the front");
+    assert_eq!(marks("control"), controls, "{name}: marks of the control");
+    assert_eq!(marks("search"), complete - controls - report.front.len(), "{name}: marks of the search");
+    assert_eq!(
+        within("front-table").matches("<tr data-trial").count(),
+        report.front.len(),
+        "{name}: rows of the front"
+    );
+    let failed = report.trials.len() - complete;
+    // The section holds all trials and, once more, the failed ones with their reasons.
+    let rows = within("all-trials").matches("<tr data-trial").count();
+    assert_eq!(rows, report.trials.len() + failed, "{name}: rows of all trials");
+    let multiples = if complete > 0 { report.indicators.len() } else { 0 };
+    assert_eq!(dom.matches("data-indicator=").count(), multiples, "{name}: indicators' charts");
+    let curves = if report.hypervolume_history.len() > 1 { 1 + usize::from(report.control.is_some()) } else { 0 };
+    let lines = within("history").matches("class=\"line ").count();
+    assert_eq!(lines, curves, "{name}: hypervolume curves");
+}
+
+#[test]
+fn a_study_with_a_control() {
+    check("sample", &sample());
+}
+
+#[test]
+fn a_study_without_a_control() {
+    let mut report = sample();
+    report.control = None;
+    report.trials.retain(|trial| !trial.control);
+    report.hypervolume_history.iter_mut().for_each(|point| point.control = None);
+    report.correlations.clear();
+    check("no control", &report);
+}
+
+#[test]
+fn one_objective() {
+    let mut report = sample();
+    report.objectives.truncate(1);
+    report.reference_point.truncate(1);
+    report.trials.iter_mut().for_each(|trial| trial.objectives.retain(|name, _| name == "latency"));
+    report.front = vec![1];
+    check("one objective", &report);
+}
+
+#[test]
+fn three_objectives() {
+    let mut report = sample();
+    let mut regions = report.objectives[1].clone();
+    regions.name = "linear_regions".into();
+    report.objectives.push(regions);
+    report.reference_point.push(0.0);
+    for trial in &mut report.trials {
+        let value = trial.indicators.get("linear_regions").copied();
+        trial.objectives.extend(value.map(|value| ("linear_regions".to_owned(), value)));
+    }
+    report.front = vec![0, 1, 3];
+    check("three objectives", &report);
+}
+
+#[test]
+fn no_complete_trial() {
+    let mut report = sample();
+    for trial in &mut report.trials {
+        trial.state = TrialState::Failed("the worker ended by signal 11 <crash>".into());
+        trial.objectives.clear();
+        trial.measurements.clear();
+    }
+    report.front.clear();
+    report.hypervolume_history.clear();
+    check("no complete trial", &report);
+}
