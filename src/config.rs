@@ -1,1 +1,132 @@
 //! The YAML of a study, composed of the sections that each module owns.
+//!
+//! Read once, resolved once into a [`Plan`](crate::study::Plan), and stored with the study.
+
+use crate::indicator::SettingsSection;
+use crate::network::Compute;
+use crate::sampler::Nsga2Options;
+use crate::space::NetworkChanges;
+use crate::yaml::{self, YamlError};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// A study, as a user writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudyConfig {
+    /// Name of the study, and of its folder.
+    pub study: String,
+    /// Where all randomness comes from.
+    #[serde(default)]
+    pub seed: u64,
+    /// What Candle computes on.
+    #[serde(default)]
+    pub compute: Compute,
+    /// What is searched.
+    pub space: SpaceSection,
+    /// How candidates are scored.
+    #[serde(default)]
+    pub indicators: SettingsSection,
+    /// What is optimised.
+    pub objectives: Vec<ObjectiveSection>,
+    /// How, and for how long.
+    #[serde(default)]
+    pub search: SearchSection,
+}
+
+/// The search space, and the size of its full network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpaceSection {
+    /// A space that comes with Tegu, or the path of a YAML file.
+    pub name: String,
+    /// What is changed about the full network.
+    #[serde(default)]
+    pub network: NetworkChanges,
+}
+
+/// One thing that is optimised.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectiveSection {
+    /// The indicators, combined; more is better.
+    Quality,
+    /// Median latency on a device; less is better.
+    Latency(LatencySection),
+    /// Trained parameters; less is better.
+    Params(BoundSection),
+    /// Multiply-accumulates of one input; less is better.
+    Macs(BoundSection),
+}
+
+/// A latency objective.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatencySection {
+    /// A hardware profile that comes with Tegu, or the path of a YAML file.
+    pub device: String,
+    /// The most that is allowed, in milliseconds.
+    pub at_most_ms: Option<f64>,
+}
+
+/// A bound.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BoundSection {
+    /// The most that is allowed.
+    pub at_most: Option<f64>,
+}
+
+/// The search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SearchSection {
+    /// The strategy.
+    pub sampler: SamplerSection,
+    /// Number of trials.
+    pub trials: usize,
+    /// What the search is held against.
+    pub control: ControlSection,
+}
+
+impl Default for SearchSection {
+    fn default() -> Self {
+        Self { sampler: SamplerSection::default(), trials: 64, control: ControlSection::Random }
+    }
+}
+
+/// A search strategy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SamplerSection {
+    /// NSGA-II.
+    Nsga2(Nsga2Options),
+    /// Uniform draws without repetition.
+    Random,
+}
+
+impl Default for SamplerSection {
+    fn default() -> Self {
+        Self::Nsga2(Nsga2Options::default())
+    }
+}
+
+/// What a search is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlSection {
+    /// Random search with the same number of trials.
+    Random,
+    /// Nothing.
+    None,
+}
+
+impl StudyConfig {
+    /// Reads the config at `path`.
+    ///
+    /// # Errors
+    /// If it can't be read, or is not a study's config.
+    pub fn read(path: &Path) -> Result<Self, YamlError> {
+        yaml::read(path)
+    }
+}

@@ -36,10 +36,10 @@ struct Column {
 }
 
 impl Reference {
-    /// The reference of these architectures' values; `None` for one that failed.
-    pub fn new(directions: &[(&str, Direction)], sample: &[Option<Values>]) -> Self {
+    /// The reference of these architectures' values; one that failed lacks some or all of them.
+    pub fn new(directions: &[(&str, Direction)], sample: &[Values]) -> Self {
         let column = |&(name, direction): &(&str, Direction)| {
-            let value = |values: &Option<Values>| values.as_ref()?.get(name).map(|&value| direction.cost(value));
+            let value = |values: &Values| values.get(name).map(|&value| direction.cost(value));
             let mut costs: Vec<f64> = sample.iter().filter_map(value).collect();
             costs.sort_by(f64::total_cmp);
             let absent = sample.len() - costs.len();
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn quality_is_by_rank_in_the_sample() {
         let directions = [("kappa", Direction::Minimize), ("regions", Direction::Maximize)];
-        let sample = [Some(values(10.0, 5.0)), Some(values(20.0, 7.0)), None];
+        let sample = [values(10.0, 5.0), values(20.0, 7.0), Values::new()];
         let reference = Reference::new(&directions, &sample);
         let check = |values: Values, ranks: [f64; 2]| {
             let expected: f64 = -ranks.iter().map(|rank| (rank / 4.0).ln()).sum::<f64>();

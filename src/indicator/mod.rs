@@ -50,13 +50,19 @@ pub fn teg() -> [&'static dyn Indicator; 3] {
     [&NtkCondition, &LinearRegions, &NtkRegression]
 }
 
-/// Scores a candidate by all of the TEG three.
-///
-/// # Errors
-/// If one of them fails: a candidate has all values or none.
-pub fn score(probes: &Probes, space: &SearchSpace, genotype: &Genotype) -> Result<Values, IndicatorError> {
+/// The indicators' names and directions.
+pub fn directions() -> Vec<(&'static str, Direction)> {
+    teg().iter().map(|indicator| (indicator.name(), indicator.direction())).collect()
+}
+
+/// Scores a candidate by all of the TEG three; each has a value or a reason why not.
+pub fn score(
+    probes: &Probes,
+    space: &SearchSpace,
+    genotype: &Genotype,
+) -> BTreeMap<&'static str, Result<f64, IndicatorError>> {
     let probe = probes.of(space, genotype);
-    teg().iter().map(|indicator| Ok((indicator.name().to_owned(), indicator.evaluate(&probe)?))).collect()
+    teg().iter().map(|indicator| (indicator.name(), indicator.evaluate(&probe))).collect()
 }
 
 /// Whose settings the indicators use.

@@ -319,10 +319,11 @@ impl SearchSpace {
         parsed.map_err(|reason| SpaceError::Arch { arch: arch.to_owned(), space: self.name.clone(), reason })
     }
 
-    /// The id of an architecture: isomorphic ones share it. All dead architectures share one.
-    pub fn id(&self, genotype: &Genotype) -> ArchId {
-        let graph = self.lower(genotype, Scale::Probe).and_then(|graph| graph.live().map_err(|e| self.misfit(e)));
-        graph.map_or_else(|_| ArchId::new("dead"), |live| live.structure_id())
+    /// The id of an architecture, which isomorphic ones share; none for a dead one, whose output does not
+    /// depend on its input.
+    pub fn id(&self, genotype: &Genotype) -> Option<ArchId> {
+        let graph = self.lower(genotype, Scale::Probe).ok()?;
+        Some(graph.live().ok()?.structure_id())
     }
 
     /// The graph of an architecture as the space defines it, with all the edges that lead nowhere:

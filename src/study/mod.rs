@@ -1,1 +1,309 @@
-//! The loop; trials; the SQLite store; resume.
+//! The loop of a search: ask, evaluate, tell, store. It exists in this one place.
+//!
+//! A study is a folder with a store. Whatever is finished is stored before it is reported, and a study is resumed by
+//! asking the samplers again and answering from the store what it has.
+
+mod evaluate;
+mod plan;
+mod progress;
+pub mod store;
+
+pub use plan::{Plan, Source};
+pub use progress::{Event, Observer, Role, Silent};
+
+use crate::device::{DeviceError, OpenOptions, ProfileError};
+use crate::genotype::ArchId;
+use crate::indicator::IndicatorError;
+use crate::objective::ObjectiveVector;
+use crate::onnx::OnnxError;
+use crate::pareto::ParetoFront;
+use crate::sampler::Sampler;
+use crate::space::SpaceError;
+use crate::yaml::YamlError;
+use evaluate::{Evaluator, model_file, vector};
+use std::path::{Path, PathBuf};
+use store::{Store, StoreError, TrialRecord, TrialState};
+
+/// A study on disk.
+#[derive(Debug)]
+pub struct Study {
+    plan: Plan,
+    folder: PathBuf,
+    store: Store,
+    options: OpenOptions,
+}
+
+/// How a run of a study ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All trials are done.
+    Finished,
+    /// The observer asked it to stop; the same command goes on.
+    Interrupted,
+}
+
+/// Why a study can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StudyError {
+    /// The config can't be read.
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    /// A value of the config is out of its range.
+    #[error("{path}: {reason}", path = path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Field, what was found, what was expected.
+        reason: String,
+    },
+    /// The config is not the one that the study was made with.
+    #[error(
+        "{folder} holds a study with another config ({difference}): take another name for the study, or start over with --fresh",
+        folder = folder.display()
+    )]
+    Changed {
+        /// The study's folder.
+        folder: PathBuf,
+        /// The first field that differs, and both values.
+        difference: String,
+    },
+    /// The samplers ask for something else than the study has: it was made by another version.
+    #[error("{folder}: trial {number} of {sampler} is {found} in the study, but {asked} now: it was made by another version of Tegu (start over with --fresh)", folder = folder.display())]
+    Diverged {
+        /// The study's folder.
+        folder: PathBuf,
+        /// The sampler.
+        sampler: String,
+        /// The trial.
+        number: u64,
+        /// The stored architecture.
+        found: String,
+        /// The architecture that the sampler asks for.
+        asked: String,
+    },
+    /// The space is refused.
+    #[error(transparent)]
+    Space(#[from] SpaceError),
+    /// A profile is refused.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A device can't be opened.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// Candle's device can't be opened, or the probe batches not be made.
+    #[error(transparent)]
+    Indicator(#[from] IndicatorError),
+    /// A model can't be written.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// A file can't be written.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Name of the store in a study's folder.
+pub const STORE: &str = "study.sqlite";
+/// Name of the folder of ONNX models in a study's folder.
+pub const MODELS: &str = "models";
+
+impl Study {
+    /// Opens the study of `plan` in `folder`: a new one, or the one that is there.
+    ///
+    /// # Errors
+    /// If the folder holds a study with another config, or can't be written.
+    pub fn open(plan: Plan, folder: &Path, options: OpenOptions) -> Result<Self, StudyError> {
+        let models = folder.join(MODELS);
+        std::fs::create_dir_all(&models).map_err(|source| StudyError::File { path: models, source })?;
+        let mut store = Store::open(&folder.join(STORE))?;
+        let fingerprint = plan.fingerprint();
+        match store.fact::<serde_json::Value>("config")? {
+            Some(stored) => {
+                if let Some(difference) = plan::difference(&stored, &fingerprint, "") {
+                    return Err(StudyError::Changed { folder: folder.to_owned(), difference });
+                }
+            }
+            None => {
+                store.put_fact("created_unix_s", &unix_now_s())?;
+                store.put_fact("tegu_version", &env!("CARGO_PKG_VERSION"))?;
+                store.put_fact("config_yaml", &serde_yaml::to_string(&fingerprint).unwrap_or_default())?;
+                // The last one: a study without a config is not begun.
+                store.put_fact("config", &fingerprint)?;
+            }
+        }
+        Ok(Self { plan, folder: folder.to_owned(), store, options })
+    }
+
+    /// Removes the study in `folder`, if there is one: its store, its models and its reports.
+    ///
+    /// # Errors
+    /// If it is in use, or a file can't be removed.
+    pub fn remove(folder: &Path) -> Result<(), StudyError> {
+        let path = folder.join(STORE);
+        if !path.exists() {
+            return Ok(());
+        }
+        // Nobody else is to be writing while it goes.
+        drop(Store::open(&path)?);
+        std::fs::remove_dir_all(folder).map_err(|source| StudyError::File { path: folder.to_owned(), source })
+    }
+
+    /// What the study does.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What the study has.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Runs the study to its end, from where it stands: the reference sample, the search, the control.
+    ///
+    /// # Errors
+    /// If the store or the folder can't be written, or the study was made by a version that asks otherwise.
+    /// A candidate that fails is a trial, not an error.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, StudyError> {
+        let (sampler, control) = (self.plan.sampler()?, self.plan.control()?);
+        let Some(mut evaluator) = Evaluator::new(&self.plan, &mut self.store, &self.folder, &self.options, observer)?
+        else {
+            return Ok(Outcome::Interrupted);
+        };
+        let mut tracker = Tracker::new(&self.plan, &self.folder);
+        for (role, sampler) in [(Role::Search, Some(sampler)), (Role::Control, control)] {
+            let Some(sampler) = sampler else { continue };
+            if drive(role, sampler, &mut evaluator, &mut tracker, observer)? == Outcome::Interrupted {
+                return Ok(Outcome::Interrupted);
+            }
+        }
+        Ok(Outcome::Finished)
+    }
+}
+
+/// Asks, evaluates, stores, tells, until the budget is spent or the space exhausted.
+fn drive(
+    role: Role,
+    mut sampler: Box<dyn Sampler>,
+    evaluator: &mut Evaluator,
+    tracker: &mut Tracker,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, StudyError> {
+    let name = sampler.name().to_owned();
+    let trials = tracker.plan.config.search.trials;
+    let stored = evaluator.stored(&name)?;
+    tracker.start(role);
+    let mut done = 0;
+    while done < trials {
+        let batch = sampler.ask((trials - done).min(BATCH));
+        if batch.is_empty() {
+            break;
+        }
+        let known = stored.iter().skip(done).take(batch.len());
+        for (record, genotype) in known.zip(&batch).filter(|(record, genotype)| record.genotype != **genotype) {
+            return Err(StudyError::Diverged {
+                folder: tracker.folder.clone(),
+                sampler: name,
+                number: record.number,
+                found: record.arch.clone(),
+                asked: tracker.plan.space.arch(genotype),
+            });
+        }
+        let unknown = stored.len().saturating_sub(done).min(batch.len());
+        if !evaluator.score(&batch[unknown..], observer)? {
+            return Ok(Outcome::Interrupted);
+        }
+        for genotype in &batch {
+            let record = match stored.get(done) {
+                Some(record) => record.clone(),
+                None if observer.interrupted() => return Ok(Outcome::Interrupted),
+                None => evaluator.trial(&name, done as u64, genotype)?,
+            };
+            let vector = evaluator.vector(&record);
+            sampler.tell(genotype, vector.as_ref());
+            done += 1;
+            tracker.trial(role, &record, vector, done <= stored.len(), observer);
+        }
+        tracker.end_of_batch()?;
+    }
+    Ok(Outcome::Finished)
+}
+
+/// Most candidates that are scored together, before they are measured.
+const BATCH: usize = 16;
+
+/// Follows the front and its hypervolume, and keeps the models of the search's front alone.
+struct Tracker {
+    plan: Plan,
+    folder: PathBuf,
+    front: ParetoFront<ArchId>,
+    /// The worst values of the search's first batch.
+    reference: Option<Vec<f64>>,
+    /// Vectors of the batch that is running.
+    batch: Vec<ObjectiveVector>,
+    done: usize,
+}
+
+impl Tracker {
+    fn new(plan: &Plan, folder: &Path) -> Self {
+        let (plan, folder) = (plan.clone(), folder.to_owned());
+        Self { plan, folder, front: ParetoFront::new(), reference: None, batch: vec![], done: 0 }
+    }
+
+    fn trial(
+        &mut self,
+        role: Role,
+        record: &TrialRecord,
+        vector: Option<ObjectiveVector>,
+        resumed: bool,
+        observer: &mut dyn Observer,
+    ) {
+        self.done += 1;
+        if let Some(vector) = vector {
+            if role == Role::Search {
+                self.front.insert(record.arch_id.clone(), vector.clone());
+            }
+            self.batch.push(vector);
+        }
+        let total = self.plan.config.search.trials;
+        let hypervolume = self.reference.as_ref().map(|reference| self.front.hypervolume(reference));
+        observer.on(&Event::Trial { role, record, done: self.done, total, resumed, hypervolume });
+    }
+
+    fn end_of_batch(&mut self) -> Result<(), StudyError> {
+        let batch = std::mem::take(&mut self.batch);
+        if self.reference.is_none() {
+            self.reference = worst(&batch);
+        }
+        let keep: Vec<String> = self.front.members().iter().map(|(id, _)| model_file(id)).collect();
+        let folder = self.folder.join(MODELS);
+        let failed = |source| StudyError::File { path: folder.clone(), source };
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !keep.contains(&name) {
+                std::fs::remove_file(entry.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// For each objective, the worst cost among `vectors`.
+pub fn worst(vectors: &[ObjectiveVector]) -> Option<Vec<f64>> {
+    let first = vectors.first()?.costs().to_vec();
+    Some(vectors.iter().fold(first, |worst, vector| {
+        worst.iter().zip(vector.costs()).map(|(a, b)| a.max(*b)).collect()
+    }))
+}
+
+fn unix_now_s() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map(|elapsed| elapsed.as_secs()).unwrap_or_default()
+}

@@ -1,0 +1,354 @@
+//! From genotypes to finished trials: score, export, measure, store.
+//!
+//! Candidates of a batch are scored in parallel, then measured one after the other, so that on a host that is
+//! its own target scoring and measuring never overlap.
+
+use super::progress::{Event, Observer};
+use super::store::{IndicatorOutcome, MeasurementRecord, ReferenceRecord, StageSeconds, Store};
+use super::store::{TrialRecord, TrialState};
+use super::{MODELS, Plan, Source, StudyError};
+use crate::device::{self, Device, DeviceError, Job, OpenOptions};
+use crate::genotype::{ArchId, Genotype};
+use crate::graph::Graph;
+use crate::indicator::{self, IndicatorError, Probes, Reference, Values};
+use crate::latency::Measurement;
+use crate::network::{Init, Weights};
+use crate::objective::ObjectiveVector;
+use crate::onnx::{self, Batch, ExportOptions, Metadata};
+use crate::sampler::{RandomSearch, Sampler};
+use crate::space::Scale;
+use rayon::prelude::*;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+/// What turns genotypes into trials.
+pub(super) struct Evaluator<'a> {
+    plan: &'a Plan,
+    store: &'a mut Store,
+    models: PathBuf,
+    options: &'a OpenOptions,
+    probes: Probes,
+    reference: Reference,
+    /// Opened when the first model is measured on it.
+    devices: Vec<Option<Box<dyn Device>>>,
+    /// Seconds that this run spent on scoring an architecture.
+    scoring_s: HashMap<ArchId, f64>,
+}
+
+/// Why a trial has no objectives.
+enum Failure {
+    /// The candidate's own fault: the trial failed.
+    Candidate(String),
+    /// Nothing that another candidate would cure.
+    Study(StudyError),
+}
+
+impl<E: Into<StudyError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Study(error.into())
+    }
+}
+
+/// The name of an architecture's file among the models.
+pub(super) fn model_file(id: &ArchId) -> String {
+    format!("{id}.onnx")
+}
+
+impl<'a> Evaluator<'a> {
+    /// Draws and scores the reference sample, as far as the store does not have it. None if the observer
+    /// interrupted it.
+    pub(super) fn new(
+        plan: &'a Plan,
+        store: &'a mut Store,
+        folder: &Path,
+        options: &'a OpenOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Self>, StudyError> {
+        let compute = plan.config.compute.open().map_err(IndicatorError::from)?;
+        let probes = Probes::new(&plan.space, plan.settings.clone(), plan.config.seed, compute)?;
+        let Some(reference) = reference(plan, store, &probes, observer)? else { return Ok(None) };
+        let devices = plan.devices.iter().map(|_| None).collect();
+        let models = folder.join(MODELS);
+        Ok(Some(Self { plan, store, models, options, probes, reference, devices, scoring_s: HashMap::new() }))
+    }
+
+    /// The trials of a sampler that earlier runs finished.
+    pub(super) fn stored(&self, sampler: &str) -> Result<Vec<TrialRecord>, StudyError> {
+        Ok(self.store.trials(sampler)?)
+    }
+
+    /// Scores those of `genotypes` that have no scores yet, in parallel. False if the observer interrupted it.
+    pub(super) fn score(&mut self, genotypes: &[Genotype], observer: &mut dyn Observer) -> Result<bool, StudyError> {
+        let mut unknown: Vec<(ArchId, &Genotype)> = vec![];
+        for genotype in genotypes {
+            if let Some(id) = self.plan.space.id(genotype)
+                && unknown.iter().all(|(known, _)| *known != id)
+                && self.store.indicators(&id)?.is_empty()
+            {
+                unknown.push((id, genotype));
+            }
+        }
+        let mut done = 0;
+        let genotypes: Vec<&Genotype> = unknown.iter().map(|(_, genotype)| *genotype).collect();
+        score_in_parallel(self.plan, &self.probes, &genotypes, observer, |index, outcomes, seconds, observer| {
+            let id = &unknown[index].0;
+            self.store.put_indicators(id, &outcomes)?;
+            self.scoring_s.insert(id.clone(), seconds);
+            done += 1;
+            observer.on(&Event::Scoring { done, total: unknown.len() });
+            Ok(())
+        })
+    }
+
+    /// Evaluates one candidate and stores the trial. Its scores are expected to be there.
+    pub(super) fn trial(
+        &mut self,
+        sampler: &str,
+        number: u64,
+        genotype: &Genotype,
+    ) -> Result<TrialRecord, StudyError> {
+        let space = &self.plan.space;
+        let arch_id = space.id(genotype).unwrap_or_else(|| ArchId::new("dead"));
+        let mut record = TrialRecord {
+            sampler: sampler.to_owned(),
+            number,
+            genotype: genotype.clone(),
+            arch: space.arch(genotype),
+            state: TrialState::Failed { reason: String::new() },
+            params: None,
+            macs: None,
+            model_sha256: None,
+            seconds: StageSeconds::default(),
+            arch_id,
+        };
+        record.seconds.scoring_s = self.scoring_s.remove(&record.arch_id).unwrap_or(0.0);
+        record.state = match self.objectives(&mut record) {
+            Ok(objectives) => TrialState::Complete { objectives },
+            Err(Failure::Candidate(reason)) => TrialState::Failed { reason },
+            Err(Failure::Study(error)) => return Err(error),
+        };
+        self.store.put_trial(&record)?;
+        Ok(record)
+    }
+
+    /// The objectives of a trial as the samplers see them; none if it failed.
+    pub(super) fn vector(&self, record: &TrialRecord) -> Option<ObjectiveVector> {
+        vector(self.plan, record)
+    }
+
+    fn objectives(&mut self, record: &mut TrialRecord) -> Result<BTreeMap<String, f64>, Failure> {
+        let plan = self.plan;
+        let candidate = |error: &dyn std::error::Error| Failure::Candidate(error.to_string());
+        let graph = plan.space.lower(&record.genotype, Scale::Full).map_err(|error| candidate(&error))?;
+        let cost = graph.cost();
+        (record.params, record.macs) = (Some(cost.params), Some(cost.macs));
+        let live = graph.live().map_err(|error| candidate(&error))?;
+        let values = self.values(&record.arch_id)?;
+        let mut objectives = BTreeMap::new();
+        for (objective, source) in plan.objectives.as_slice().iter().zip(&plan.sources) {
+            let value = match source {
+                Source::Quality => {
+                    let quality = self.reference.quality(plan.combine, &values);
+                    quality.expect("a scored candidate has all indicators")
+                }
+                Source::Params => cost.params as f64,
+                Source::Macs => cost.macs as f64,
+                Source::Latency(device) => self.latency_ms(device, record, &live, &values)?,
+            };
+            objectives.insert(objective.name.clone(), value);
+        }
+        Ok(objectives)
+    }
+
+    fn values(&self, id: &ArchId) -> Result<Values, Failure> {
+        let outcomes = self.store.indicators(id)?;
+        if outcomes.is_empty() {
+            return Err(Failure::Candidate(IndicatorError::Dead.to_string()));
+        }
+        let value = |(name, outcome): (String, IndicatorOutcome)| match outcome {
+            IndicatorOutcome::Value(value) => Ok((name, value)),
+            IndicatorOutcome::Failed(reason) => Err(Failure::Candidate(reason)),
+        };
+        outcomes.into_iter().map(value).collect()
+    }
+
+    fn latency_ms(
+        &mut self,
+        device: &str,
+        record: &mut TrialRecord,
+        live: &Graph,
+        values: &Values,
+    ) -> Result<f64, Failure> {
+        if let Some(known) = self.store.measurement(&record.arch_id, device)? {
+            record.model_sha256 = Some(known.model_sha256);
+            let measurement: Measurement = serde_json::from_value(known.measurement)
+                .map_err(|error| Failure::Candidate(format!("stored measurement on {device}: {error}")))?;
+            return Ok(measurement.p50_ms);
+        }
+        let model = self.models.join(model_file(&record.arch_id));
+        if record.model_sha256.is_none() {
+            let begin = Instant::now();
+            record.model_sha256 = Some(self.export(&model, record, live, values)?);
+            record.seconds.exporting_s += begin.elapsed().as_secs_f64();
+        }
+        let begin = Instant::now();
+        let job = Job { model, arch_id: Some(record.arch_id.clone()), ..Job::default() };
+        let measured = self.device(device)?.measure(&job);
+        record.seconds.measuring_s += begin.elapsed().as_secs_f64();
+        let measurement = measured.map_err(|error| match error {
+            DeviceError::NoWorker { .. } | DeviceError::Records { .. } => Failure::Study(error.into()),
+            _ => Failure::Candidate(format!("{device}: {error}")),
+        })?;
+        self.store.put_measurement(&MeasurementRecord {
+            arch_id: record.arch_id.clone(),
+            device: device.to_owned(),
+            model_sha256: measurement.model_sha256.clone(),
+            measurement: serde_json::to_value(&measurement).expect("a measurement is JSON"),
+        })?;
+        Ok(measurement.p50_ms)
+    }
+
+    /// Writes the candidate's full network; gives the file's SHA-256.
+    fn export(
+        &self,
+        path: &Path,
+        record: &TrialRecord,
+        live: &Graph,
+        values: &Values,
+    ) -> Result<String, Failure> {
+        let candidate = |error: &dyn std::error::Error| Failure::Candidate(format!("export: {error}"));
+        let seed = self.plan.config.seed;
+        let weights = Weights::random(live, Init::TorchDefault, seed, &candle_core::Device::Cpu)
+            .map_err(|error| candidate(&error))?;
+        let metadata = Metadata {
+            space: Some(self.plan.space.name.clone()),
+            architecture: Some(record.arch.clone()),
+            study: Some(self.plan.config.study.clone()),
+            trial: Some(record.number),
+            seed: Some(seed),
+            indicators: values.clone(),
+            weights_sha256: Some(weights.sha256().map_err(|error| candidate(&error))?),
+            ..Metadata::new()
+        };
+        let options = ExportOptions { batch: self.batch(), ..ExportOptions::default() };
+        let model = onnx::export(live, &weights, &metadata, options).map_err(|error| candidate(&error))?;
+        model.save(path)?;
+        Ok(model.sha256())
+    }
+
+    /// The devices' batch size where it is one, else left open.
+    fn batch(&self) -> Batch {
+        let mut sizes: Vec<usize> = self.plan.devices.iter().map(|profile| profile.batch).collect();
+        sizes.dedup();
+        match sizes[..] {
+            [size] => Batch::Fixed(size),
+            _ => Batch::Dynamic,
+        }
+    }
+
+    fn device(&mut self, name: &str) -> Result<&mut Box<dyn Device>, StudyError> {
+        let at = self.plan.devices.iter().position(|profile| profile.name == name);
+        let at = at.expect("objectives name devices of the plan");
+        let slot = &mut self.devices[at];
+        if slot.is_none() {
+            *slot = Some(device::open(self.plan.devices[at].clone(), self.options.clone())?);
+        }
+        Ok(slot.as_mut().expect("it was just opened"))
+    }
+}
+
+/// The objectives of a trial as the samplers see them; none if it failed.
+pub(crate) fn vector(plan: &Plan, record: &TrialRecord) -> Option<ObjectiveVector> {
+    let TrialState::Complete { objectives } = &record.state else { return None };
+    let values: Option<Vec<f64>> =
+        plan.objectives.as_slice().iter().map(|objective| objectives.get(&objective.name).copied()).collect();
+    plan.objectives.vector(&values?).ok()
+}
+
+/// The reference sample's values, drawn and scored as far as the store does not have them.
+fn reference(
+    plan: &Plan,
+    store: &mut Store,
+    probes: &Probes,
+    observer: &mut dyn Observer,
+) -> Result<Option<Reference>, StudyError> {
+    // Another stream than the search's: its first population is not the sample that it is ranked in.
+    let mut draws = RandomSearch::new(plan.genes()?, plan.config.seed ^ 0x5eed_0f_5a3b1e);
+    let sample = draws.ask(plan.reference);
+    let known: Vec<u64> = store.reference_sample()?.iter().map(|record| record.number).collect();
+    let unknown: Vec<usize> = (0..sample.len()).filter(|&number| !known.contains(&(number as u64))).collect();
+    let genotypes: Vec<&Genotype> = unknown.iter().map(|&number| &sample[number]).collect();
+    let mut done = known.len();
+    let finished = score_in_parallel(plan, probes, &genotypes, observer, |index, indicators, _, observer| {
+        let genotype = genotypes[index];
+        let arch_id = plan.space.id(genotype).expect("samplers draw living networks only");
+        let number = unknown[index] as u64;
+        store.put_reference(&ReferenceRecord { number, arch: plan.space.arch(genotype), arch_id, indicators })?;
+        done += 1;
+        observer.on(&Event::Reference { done, total: sample.len() });
+        Ok(())
+    })?;
+    if !finished {
+        return Ok(None);
+    }
+    let values: Vec<Values> = store.reference_sample()?.iter().map(|record| known_values(&record.indicators)).collect();
+    Ok(Some(Reference::new(&indicator::directions(), &values)))
+}
+
+fn known_values(outcomes: &BTreeMap<String, IndicatorOutcome>) -> Values {
+    let value = |(name, outcome): (&String, &IndicatorOutcome)| match outcome {
+        IndicatorOutcome::Value(value) => Some((name.clone(), *value)),
+        IndicatorOutcome::Failed(_) => None,
+    };
+    outcomes.iter().filter_map(value).collect()
+}
+
+type Outcomes = BTreeMap<String, IndicatorOutcome>;
+
+/// Scores candidates on all cores; `done` gets each as it is finished, on this thread. False if the observer
+/// interrupted it: what runs is finished, what waits is left.
+fn score_in_parallel(
+    plan: &Plan,
+    probes: &Probes,
+    genotypes: &[&Genotype],
+    observer: &mut dyn Observer,
+    mut done: impl FnMut(usize, Outcomes, f64, &mut dyn Observer) -> Result<(), StudyError>,
+) -> Result<bool, StudyError> {
+    let stop = AtomicBool::new(observer.interrupted());
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let stop = &stop;
+        scope.spawn(move || {
+            genotypes.par_iter().enumerate().for_each_with(sender, |sender, (index, genotype)| {
+                if !stop.load(Ordering::Relaxed) {
+                    let begin = Instant::now();
+                    let outcomes = outcomes(plan, probes, genotype);
+                    // Nobody receives any more once the study has failed.
+                    let _ = sender.send((index, outcomes, begin.elapsed().as_secs_f64()));
+                }
+            });
+        });
+        let mut result = Ok(());
+        for (index, outcomes, seconds) in receiver {
+            if result.is_ok() {
+                result = done(index, outcomes, seconds, observer);
+            }
+            if result.is_err() || observer.interrupted() {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+        result.map(|()| !stop.load(Ordering::Relaxed))
+    })
+}
+
+fn outcomes(plan: &Plan, probes: &Probes, genotype: &Genotype) -> Outcomes {
+    let scores = indicator::score(probes, &plan.space, genotype);
+    let outcome = |(name, score): (&str, Result<f64, IndicatorError>)| match score {
+        Ok(value) => (name.to_owned(), IndicatorOutcome::Value(value)),
+        Err(error) => (name.to_owned(), IndicatorOutcome::Failed(error.to_string())),
+    };
+    scores.into_iter().map(outcome).collect()
+}

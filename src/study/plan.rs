@@ -1,0 +1,192 @@
+//! A config, resolved: the space opened, the profiles read, the objectives named.
+
+use super::StudyError;
+use crate::config::{ControlSection, ObjectiveSection, SamplerSection, StudyConfig};
+use crate::device::HardwareProfile;
+use crate::indicator::{Combine, Settings};
+use crate::objective::{Direction, Objective, Objectives};
+use crate::sampler::{GeneSpace, Nsga2, RandomSearch, Sampler};
+use crate::space::SearchSpace;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a study is going to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The config as written.
+    pub config: StudyConfig,
+    /// What is searched.
+    pub space: Arc<SearchSpace>,
+    /// How candidates are scored.
+    pub settings: Settings,
+    /// How indicators become a quality.
+    pub combine: Combine,
+    /// Architectures of the reference sample.
+    pub reference: usize,
+    /// What is optimised.
+    pub objectives: Objectives,
+    /// Where each objective's value comes from, in the order of the objectives.
+    pub sources: Vec<Source>,
+    /// The devices that the objectives name, each once.
+    pub devices: Vec<HardwareProfile>,
+}
+
+/// Where an objective's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The combined indicators.
+    Quality,
+    /// The median latency on the device of this name, in ms.
+    Latency(String),
+    /// Trained parameters.
+    Params,
+    /// Multiply-accumulates.
+    Macs,
+}
+
+/// Size of the reference sample where the config does not say.
+const REFERENCE: usize = 48;
+
+impl Plan {
+    /// Reads and resolves the config at `path`; the files that it names are looked for beside it.
+    ///
+    /// # Errors
+    /// If the config, its space or one of its profiles is refused.
+    pub fn read(path: &Path) -> Result<Self, StudyError> {
+        let config = StudyConfig::read(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::resolve(config, folder).map_err(|error| match error {
+            StudyError::Config { reason, .. } => StudyError::Config { path: path.to_owned(), reason },
+            other => other,
+        })
+    }
+
+    /// Resolves a config; the files that it names are looked for in `folder`.
+    ///
+    /// # Errors
+    /// If its space or one of its profiles is refused, or a value is out of its range.
+    pub fn resolve(config: StudyConfig, folder: &Path) -> Result<Self, StudyError> {
+        let wrong = |reason: String| StudyError::Config { path: PathBuf::new(), reason };
+        if config.study.is_empty() || config.study.contains(['/', '\\']) || config.study.starts_with('.') {
+            return Err(wrong(format!("study: `{}` can't be the name of a folder", config.study)));
+        }
+        let space = SearchSpace::open(&beside(folder, &config.space.name))?.with_network(&config.space.network)?;
+        let settings = config.indicators.resolve();
+        let reference = config.indicators.reference.unwrap_or(REFERENCE);
+        let at_least = [
+            ("search.trials", config.search.trials, 1),
+            ("indicators.batch", settings.batch, 2),
+            ("indicators.networks", settings.networks, 1),
+            ("indicators.reference", reference, 1),
+        ];
+        if let Some((field, value, least)) = at_least.into_iter().find(|(_, value, least)| value < least) {
+            return Err(wrong(format!("{field}: {value}, expected {least} or more")));
+        }
+        let (mut objectives, mut sources, mut devices) = (vec![], vec![], Vec::<HardwareProfile>::new());
+        for section in &config.objectives {
+            let (objective, source) = match section {
+                ObjectiveSection::Quality => (Objective::new("quality", Direction::Maximize), Source::Quality),
+                ObjectiveSection::Latency(latency) => {
+                    let profile = HardwareProfile::find(&beside(folder, &latency.device))?;
+                    let name = profile.name.clone();
+                    if devices.iter().all(|known| known.name != name) {
+                        devices.push(profile);
+                    }
+                    let mut objective = bounded(&format!("latency_ms@{name}"), latency.at_most_ms);
+                    objective.unit = Some("ms".into());
+                    (objective, Source::Latency(name))
+                }
+                ObjectiveSection::Params(bound) => (bounded("params", bound.at_most), Source::Params),
+                ObjectiveSection::Macs(bound) => (bounded("macs", bound.at_most), Source::Macs),
+            };
+            objectives.push(objective);
+            sources.push(source);
+        }
+        let objectives = Objectives::new(objectives).map_err(|error| wrong(format!("objectives: {error}")))?;
+        let combine = config.indicators.combine;
+        let plan = Self { space: Arc::new(space), settings, combine, reference, objectives, sources, devices, config };
+        plan.sampler()?;
+        Ok(plan)
+    }
+
+    /// Everything that the study's results depend on, as JSON.
+    pub fn fingerprint(&self) -> Value {
+        let mut config = serde_json::to_value(&self.config).expect("a config is JSON");
+        config["indicators"] = serde_json::to_value(&self.settings).expect("settings are JSON");
+        config["indicators"]["combine"] = serde_json::to_value(self.combine).expect("a name is JSON");
+        config["indicators"]["reference"] = self.reference.into();
+        config["devices"] = serde_json::to_value(&self.devices).expect("profiles are JSON");
+        config
+    }
+
+    /// The search's sampler, at its start.
+    ///
+    /// # Errors
+    /// If an option of the sampler is out of its range.
+    pub fn sampler(&self) -> Result<Box<dyn Sampler>, StudyError> {
+        Ok(match &self.config.search.sampler {
+            SamplerSection::Nsga2(options) => {
+                let sampler = Nsga2::new(self.genes()?, options.clone(), self.config.seed);
+                Box::new(sampler.map_err(|error| self.sampler_error(&error))?)
+            }
+            SamplerSection::Random => self.random()?,
+        })
+    }
+
+    /// The control's sampler, at its start, where there is one. It starts with the search's first draws, so that
+    /// both share those trials' measurements.
+    ///
+    /// # Errors
+    /// If the space has no decisions.
+    pub fn control(&self) -> Result<Option<Box<dyn Sampler>>, StudyError> {
+        match (self.config.search.control, &self.config.search.sampler) {
+            (ControlSection::None, _) | (_, SamplerSection::Random) => Ok(None),
+            (ControlSection::Random, _) => Ok(Some(self.random()?)),
+        }
+    }
+
+    fn random(&self) -> Result<Box<dyn Sampler>, StudyError> {
+        Ok(Box::new(RandomSearch::new(self.genes()?, self.config.seed)))
+    }
+
+    /// The space as samplers see it: dead networks are none.
+    pub(super) fn genes(&self) -> Result<GeneSpace, StudyError> {
+        let space = self.space.clone();
+        let identify = Arc::new(move |genotype: &_| space.id(genotype));
+        GeneSpace::new(self.space.choices().to_vec(), identify).map_err(|error| self.sampler_error(&error))
+    }
+
+    fn sampler_error(&self, error: &crate::sampler::SamplerError) -> StudyError {
+        StudyError::Config { path: PathBuf::new(), reason: format!("search.sampler: {error}") }
+    }
+}
+
+fn bounded(name: &str, at_most: Option<f64>) -> Objective {
+    Objective { at_most, ..Objective::new(name, Direction::Minimize) }
+}
+
+/// A file of this name beside the config, if there is one; else the name as it is.
+fn beside(folder: &Path, name: &str) -> String {
+    let path = folder.join(name);
+    if path.is_file() { path.to_string_lossy().into_owned() } else { name.to_owned() }
+}
+
+/// The first difference between two configs: the field, and both values.
+pub(super) fn difference(stored: &Value, found: &Value, field: &str) -> Option<String> {
+    match (stored, found) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            keys.into_iter().find_map(|key| {
+                let field = if field.is_empty() { key.clone() } else { format!("{field}.{key}") };
+                difference(a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), &field)
+            })
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().find_map(|(i, (a, b))| difference(a, b, &format!("{field}[{i}]")))
+        }
+        _ => (stored != found).then(|| format!("{field}: {stored} in the study, {found} in the config")),
+    }
+}
