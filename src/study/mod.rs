@@ -1,1 +1,3 @@
 //! The loop; trials; the SQLite store; resume.
+
+pub mod store;
