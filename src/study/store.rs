@@ -1,7 +1,7 @@
 //! The store of a study: one SQLite file that has every finished piece of work.
 //!
-//! What a `put_…` function has returned from is on disk: the file is in WAL mode with `synchronous = FULL`, so it survives
-//! `kill -9` and a power failure, and each call is one transaction. What is finished never changes: putting the same
+//! What a `put_…` function has returned from is on disk: the file is in WAL mode with `synchronous = FULL`, so it
+//! survives `kill -9` and a power failure, and each call is one transaction. What is finished never changes: putting the same
 //! thing again does nothing, and putting another in its place is an error. One process writes at a time, which a
 //! lock file beside the store sees to (`study.sqlite.lock`); any number may read.
 
@@ -136,7 +136,8 @@ impl Store {
     /// Stores a finished trial.
     ///
     /// # Errors
-    /// If its sampler has another trial with this number, an objective is not a finite number, or the store can't be written.
+    /// If its sampler has another trial with this number, an objective is not a finite number, or the store can't be
+    /// written.
     pub fn put_trial(&mut self, record: &TrialRecord) -> Result<(), StoreError> {
         let what = || format!("trial {} of sampler `{}`", record.number, record.sampler);
         if let TrialState::Complete { objectives } = &record.state {
@@ -238,7 +239,7 @@ impl Store {
     }
 
     /// Writes the measurements on a device for a replay: a JSON line each, `{"arch_id": …, "measurement": …}`, by
-    /// architecture, digit for digit as they are stored. Gives their number. `path` has all of them or is left as it was.
+    /// architecture, digit for digit as they are stored. Gives their number. `path` gets all of them or stays as it was.
     ///
     /// # Errors
     /// If the store can't be read or the file can't be written.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process writes to it.
-    #[error("{}: study is in use by {}", path.display(), process.map_or("another process".to_owned(), |id| format!("process {id}")))]
+    #[error("{}: study is in use by {}", path.display(), name(*process))]
     InUse {
         /// The store.
         path: PathBuf,
@@ -20,7 +20,10 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// It was made by a version that knows more.
-    #[error("{}: study has schema version {found}, this Tegu reads up to {supported}: use the version that made it, or a newer one", path.display())]
+    #[error(
+        "{}: study has schema version {found}, this Tegu reads up to {supported}: use the version that made it",
+        path.display()
+    )]
     Newer {
         /// The store.
         path: PathBuf,
@@ -73,4 +76,8 @@ pub enum StoreError {
         /// The value.
         value: f64,
     },
+}
+
+fn name(process: Option<u32>) -> String {
+    process.map_or("another process".to_owned(), |id| format!("process {id}"))
 }

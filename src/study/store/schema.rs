@@ -1,4 +1,4 @@
-//! The tables, and whose file it is. `application_id` says that a file is a study's, `user_version` which schema it has.
+//! The tables, and whose file it is: `application_id` says that a file is a study's, `user_version` its schema.
 
 use super::StoreError;
 use rusqlite::{Connection, ErrorCode};
