@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 type Points<'a> = Vec<Cow<'a, [f64]>>;
 
-/// The volume of what at least one of `points` dominates and `reference` does not, in the product of the objectives' units.
+/// The volume of what lies between at least one of `points` and `reference`, in the product of the objectives' units.
 /// A point that is not below the reference in every objective adds nothing; no points have the volume 0.
 ///
 /// # Panics

@@ -89,7 +89,7 @@ impl<T> ParetoFront<T> {
         self.members.is_empty()
     }
 
-    /// [`hypervolume`] of the feasible members.
+    /// [`hypervolume()`] of the feasible members.
     ///
     /// # Panics
     /// If `reference` has not as many costs as the members.

@@ -41,8 +41,8 @@ pub fn non_dominated_fronts(vectors: &[ObjectiveVector]) -> Vec<Vec<usize>> {
     fronts
 }
 
-/// Crowding distance of each vector of one front: Σ over objectives of (next - previous) / (max - min), infinite for the
-/// two ends. An objective in which all are equal adds nothing; of equal values the earlier vector comes first.
+/// Crowding distance of each vector of one front: Σ over objectives of (next - previous) / (max - min), infinite for
+/// the two ends. An objective in which all are equal adds nothing; of equal values the earlier vector comes first.
 ///
 /// # Panics
 /// If the vectors have not all the same number of costs.

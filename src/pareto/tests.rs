@@ -22,7 +22,8 @@ fn close(a: f64, b: f64) -> bool {
 // from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 // from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
 // def grid(n, m):
-//     return np.array([[(37 * (i + 1) * (j + 2) + 11 * i * i + 7 * i * j * j) % 101 / 100 for j in range(m)] for i in range(n)])
+//     cost = lambda i, j: (37 * (i + 1) * (j + 2) + 11 * i * i + 7 * i * j * j) % 101 / 100
+//     return np.array([[cost(i, j) for j in range(m)] for i in range(n)])
 // for m in (2, 3, 4, 5):
 //     f = grid(24, m)
 //     print(HV(ref_point=np.full(m, 1.1))(f), NonDominatedSorting().do(f, return_rank=True)[1].tolist())

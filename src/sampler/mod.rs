@@ -28,8 +28,8 @@ pub trait Sampler: Send {
     /// space has nothing new left. None come while every earlier one is told: the space is exhausted.
     fn ask(&mut self, n: usize) -> Vec<Genotype>;
 
-    /// Says what a genotype that was asked for has reached; `None` is a trial that failed. The order within what is asked for
-    /// and not told yet does not matter. Other genotypes are ignored.
+    /// Says what a genotype that was asked for has reached; `None` is a trial that failed. The order within what is
+    /// asked for and not told yet does not matter. Other genotypes are ignored.
     fn tell(&mut self, genotype: &Genotype, outcome: Option<&ObjectiveVector>);
 }
 

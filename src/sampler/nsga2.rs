@@ -1,9 +1,9 @@
 //! NSGA-II (Deb, Pratap, Agarwal, Meyarivan 2002: "A fast and elitist multiobjective genetic algorithm: NSGA-II").
 //!
-//! The first generation is drawn as [`RandomSearch`](super::RandomSearch) with the same seed draws it. Then each generation:
+//! The first generation is drawn as [`RandomSearch`](super::RandomSearch) with the same seed draws it. Each one after:
 //! parents by binary tournament (rank, then crowding distance), uniform crossover, mutation; the best `population` of
 //! parents and children go on, front by front, the last front by crowding distance. Genes have no order among their
-//! choices, hence uniform crossover and mutation to any other choice in place of the paper's SBX and polynomial mutation.
+//! choices, hence uniform crossover and mutation to any other choice, not the paper's SBX and polynomial mutation.
 //! A child whose architecture was asked for before is bred again, and at last drawn at random. Failed trials come
 //! after all fronts. A generation is bred when the one before is told, so the archive does not depend on
 //! how many workers evaluate it or in which order they finish.
