@@ -1,8 +1,32 @@
 //! Loading and running an ONNX file: one file a runtime.
+//!
+//! Runtimes are foreign code: run them in a worker process, which holds one ONNX Runtime library for its
+//! whole life. Spawn it with [`WORKER_ENV`].
+
+mod feed;
+mod inputs;
+mod install;
+mod library;
+mod mock;
+mod onnxruntime;
+mod provider;
+mod survey;
+mod tract;
+
+pub use feed::random_inputs;
+pub use install::{InstallError, Installed, Package, install};
+pub use library::{Located, Source, Tried, locate, tegu_home};
+pub use mock::MockRuntime;
+pub use onnxruntime::OnnxRuntime;
+pub use survey::{ProviderSurvey, RuntimeSurvey, survey};
+pub use tract::TractRuntime;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// Environment of a worker process: without it, ONNX Runtime 1.30 and later write into the user's cache folder.
+pub const WORKER_ENV: &[(&str, &str)] = &[("ORT_DISABLE_TELEMETRY", "1")];
 
 /// Which engine runs a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,6 +83,39 @@ pub enum Values {
     I8(Vec<i8>),
     /// Truth values.
     Bool(Vec<bool>),
+}
+
+impl Values {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::F64(values) => values.len(),
+            Self::I64(values) => values.len(),
+            Self::I32(values) => values.len(),
+            Self::U8(values) => values.len(),
+            Self::I8(values) => values.len(),
+            Self::Bool(values) => values.len(),
+        }
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Type of the elements, in ONNX's words.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::F32(_) => "float32",
+            Self::F64(_) => "float64",
+            Self::I64(_) => "int64",
+            Self::I32(_) => "int32",
+            Self::U8(_) => "uint8",
+            Self::I8(_) => "int8",
+            Self::Bool(_) => "bool",
+        }
+    }
 }
 
 /// One named tensor in or out.
@@ -118,6 +175,34 @@ pub trait Session {
     /// # Errors
     /// If the runtime fails.
     fn outputs(&mut self) -> Result<Vec<NamedTensor>, RuntimeError>;
+
+    /// How many nodes of the prepared model each execution provider runs; empty where the runtime has none
+    /// or does not tell.
+    fn nodes_by_provider(&self) -> BTreeMap<String, usize> {
+        BTreeMap::new()
+    }
+}
+
+/// How a runtime is opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Path of the runtime's library (`--ort-lib`); looked for where absent.
+    pub library: Option<PathBuf>,
+    /// Execution provider that will be asked for: of several libraries in Tegu's folder, the one made for it is taken.
+    pub execution_provider: Option<String>,
+}
+
+/// Opens a runtime.
+///
+/// # Errors
+/// [`RuntimeError::Unavailable`] if its library is not there, too old, or another one than this process has
+/// loaded already.
+pub fn load(kind: RuntimeKind, options: &LoadOptions) -> Result<Box<dyn Runtime>, RuntimeError> {
+    Ok(match kind {
+        RuntimeKind::Tract => Box::new(TractRuntime),
+        RuntimeKind::Mock => Box::new(MockRuntime),
+        RuntimeKind::OnnxRuntime => Box::new(OnnxRuntime::load(options)?),
+    })
 }
 
 /// Why a model can't be run.

@@ -1,0 +1,291 @@
+//! Lowering a graph to ONNX, operator by operator.
+//! Semantics of each: <https://onnx.ai/onnx/operators/>, opset 17 (the newest that tract is tested with).
+
+use super::proto::{entry, float, floats, int, integers, ints, move_outside, node, value_info};
+use super::{ExternalData, INPUT, Metadata, OUTPUT, OnnxError, OnnxModel};
+use crate::graph::{Activation, BATCH_NORM_EPS, Conv2d, Graph, NodeId, Op, Shape, Window};
+use crate::network::{Weights, WeightsError};
+use prost::Message;
+use std::collections::HashSet;
+use tract_onnx::pb::tensor_shape_proto::dimension;
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
+
+/// Version of the operator set that is written.
+pub const OPSET: i64 = 17;
+/// Version of the file format that is written.
+pub const IR_VERSION: i64 = 8;
+
+/// Symbol of an open batch dimension.
+const BATCH: &str = "batch";
+/// Smaller tensors stay in the model even where the others are outside: shapes and scalars are read while loading.
+const SMALLEST_OUTSIDE: usize = 1024;
+/// Tensors outside start at multiples of a page, so that a runtime can map them into memory.
+const PAGE: usize = 4096;
+
+/// Size of the model's batch dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// This many samples.
+    Fixed(usize),
+    /// Left open, symbol `batch`.
+    Dynamic,
+}
+
+/// How a model is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportOptions {
+    /// Size of the batch dimension; default 1.
+    pub batch: Batch,
+    /// File name that the model will have, for the name of its external data; default `model.onnx`.
+    pub file_name: String,
+    /// Bytes of weights above which they stand in a file of their own; default 2·10⁹ (protobuf ends at 2³¹ - 1).
+    pub external_data_above: u64,
+}
+
+impl Default for ExportOptions {
+    fn default() -> Self {
+        Self { batch: Batch::Fixed(1), file_name: "model.onnx".into(), external_data_above: 2_000_000_000 }
+    }
+}
+
+/// Writes `graph` with its weights as an ONNX model.
+///
+/// # Errors
+/// If a weight is missing, the graph has an average pooling with dilation (opset 17 has none), or an
+/// indicator of the metadata is not finite.
+pub fn export(
+    graph: &Graph,
+    weights: &Weights,
+    metadata: &Metadata,
+    options: ExportOptions,
+) -> Result<OnnxModel, OnnxError> {
+    let mut writer = Writer::new(graph, weights, options.batch);
+    for id in graph.ids() {
+        let value = writer.lower(id)?;
+        writer.values.push(value);
+    }
+    // A result that is another node's value (identity, the input itself) gets a name by an operator of its own.
+    let result = writer.values[graph.output().index()].clone();
+    if result != OUTPUT {
+        writer.emit("Identity", &[&result], OUTPUT, vec![]);
+    }
+
+    let external_data = writer.move_outside(&options);
+    let model = ModelProto {
+        ir_version: IR_VERSION,
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+        producer_name: "tegu".into(),
+        producer_version: env!("CARGO_PKG_VERSION").into(),
+        graph: Some(GraphProto {
+            name: metadata.architecture.clone().unwrap_or_else(|| "tegu".into()),
+            input: vec![value_info(INPUT, writer.dims(graph.input_shape()))],
+            output: vec![value_info(OUTPUT, writer.dims(graph.output_shape()))],
+            node: writer.nodes,
+            initializer: writer.initializers,
+            ..Default::default()
+        }),
+        metadata_props: metadata.entries()?.iter().map(|(key, value)| entry(key, value)).collect(),
+        ..Default::default()
+    };
+    Ok(OnnxModel { bytes: model.encode_to_vec(), external_data })
+}
+
+struct Writer<'a> {
+    graph: &'a Graph,
+    weights: &'a Weights,
+    batch: Batch,
+    nodes: Vec<NodeProto>,
+    initializers: Vec<TensorProto>,
+    /// For each node of the graph so far, the name of the ONNX value that it is.
+    values: Vec<String>,
+    taken: HashSet<String>,
+    relu6_bounds: Option<(String, String)>,
+    batch_size: Option<String>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(graph: &'a Graph, weights: &'a Weights, batch: Batch) -> Self {
+        let taken = [INPUT.to_owned(), OUTPUT.to_owned()].into();
+        let (nodes, initializers, values) = (vec![], vec![], vec![]);
+        Self { graph, weights, batch, nodes, initializers, values, taken, relu6_bounds: None, batch_size: None }
+    }
+
+    /// Writes one node of the graph and gives the name of its value.
+    fn lower(&mut self, id: NodeId) -> Result<String, OnnxError> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        let operands: Vec<String> = node.inputs.iter().map(|input| self.values[input.index()].clone()).collect();
+        let operands: Vec<&str> = operands.iter().map(String::as_str).collect();
+        match node.op {
+            Op::Input => return Ok(INPUT.into()),
+            Op::Identity | Op::Dropout { .. } => return Ok(operands[0].into()),
+            _ => {}
+        }
+        let value = if id == graph.output() { OUTPUT.to_owned() } else { self.unique(&node.name) };
+        let parameters = self.parameters(id)?;
+        let with_parameters: Vec<&str> =
+            operands.iter().copied().chain(parameters.iter().map(String::as_str)).collect();
+        match node.op {
+            Op::Input | Op::Identity | Op::Dropout { .. } => unreachable!("they are passed through above"),
+            Op::Conv2d(conv) => self.emit("Conv", &with_parameters, &value, convolution(&conv)),
+            Op::BatchNorm => {
+                let epsilon = float("epsilon", BATCH_NORM_EPS as f32);
+                self.emit("BatchNormalization", &with_parameters, &value, vec![epsilon]);
+            }
+            Op::Activation(activation) => self.activation(activation, operands[0], &value),
+            Op::Add => self.sum(&node.name, &operands, &value),
+            Op::Mul => self.emit("Mul", &operands, &value, vec![]),
+            Op::Concat => self.emit("Concat", &operands, &value, vec![int("axis", 1)]),
+            Op::MaxPool(window) => {
+                let mut attributes = window_attributes(&window);
+                attributes.push(ints("dilations", &[window.dilation; 2]));
+                self.emit("MaxPool", &operands, &value, attributes);
+            }
+            Op::AvgPool(window) => {
+                if window.dilation != 1 {
+                    let reason = format!("average pooling with dilation {} needs opset 19", window.dilation);
+                    return Err(OnnxError::Unsupported { node: node.name.clone(), reason });
+                }
+                let mut attributes = window_attributes(&window);
+                attributes.push(int("count_include_pad", 0));
+                self.emit("AveragePool", &operands, &value, attributes);
+            }
+            Op::GlobalAvgPool => {
+                let pooled = self.unique(&format!("{}.pool", node.name));
+                self.emit("GlobalAveragePool", &operands, &pooled, vec![]);
+                self.emit("Flatten", &[&pooled], &value, vec![int("axis", 1)]);
+            }
+            Op::Linear { .. } => self.emit("Gemm", &with_parameters, &value, vec![int("transB", 1)]),
+            Op::Softmax => self.emit("Softmax", &operands, &value, vec![int("axis", 1)]),
+            Op::Zero => self.zeros(&node.name, node.shape, &value),
+        }
+        Ok(value)
+    }
+
+    fn emit(&mut self, op_type: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) {
+        self.nodes.push(node(op_type, inputs, output, attributes));
+    }
+
+    fn activation(&mut self, activation: Activation, operand: &str, value: &str) {
+        match activation {
+            Activation::Relu => self.emit("Relu", &[operand], value, vec![]),
+            Activation::Sigmoid => self.emit("Sigmoid", &[operand], value, vec![]),
+            Activation::HardSwish => self.emit("HardSwish", &[operand], value, vec![]),
+            Activation::Relu6 => {
+                let (low, high) = self.relu6_bounds();
+                self.emit("Clip", &[operand, &low, &high], value, vec![]);
+            }
+        }
+    }
+
+    fn relu6_bounds(&mut self) -> (String, String) {
+        if let Some(bounds) = &self.relu6_bounds {
+            return bounds.clone();
+        }
+        let bounds = (self.unique("relu6.min"), self.unique("relu6.max"));
+        self.initializers.push(floats(&bounds.0, &[], &[0.0]));
+        self.initializers.push(floats(&bounds.1, &[], &[6.0]));
+        self.relu6_bounds = Some(bounds.clone());
+        bounds
+    }
+
+    /// A chain of sums of two: runtimes fuse them with convolutions, unlike the variadic `Sum`.
+    fn sum(&mut self, name: &str, operands: &[&str], value: &str) {
+        let last = operands.len() - 2;
+        let mut sum = operands[0].to_owned();
+        for (at, operand) in operands[1..].iter().enumerate() {
+            let next = if at == last { value.to_owned() } else { self.unique(&format!("{name}.sum{}", at + 1)) };
+            self.emit("Add", &[&sum, operand], &next, vec![]);
+            sum = next;
+        }
+    }
+
+    fn zeros(&mut self, name: &str, shape: Shape, value: &str) {
+        let dims: Vec<i64> = shape.dims().iter().map(|&dim| dim as i64).collect();
+        let shape_name = self.unique(&format!("{name}.shape"));
+        match self.batch {
+            Batch::Fixed(batch) => {
+                self.initializers.push(integers(&shape_name, &[&[batch as i64], dims.as_slice()].concat()));
+            }
+            Batch::Dynamic => {
+                let sample = self.unique(&format!("{name}.sample_shape"));
+                self.initializers.push(integers(&sample, &dims));
+                let batch = self.batch_size();
+                self.emit("Concat", &[&batch, &sample], &shape_name, vec![int("axis", 0)]);
+            }
+        }
+        self.emit("ConstantOfShape", &[&shape_name], value, vec![]);
+    }
+
+    /// The value that holds an open batch dimension's size.
+    fn batch_size(&mut self) -> String {
+        if let Some(name) = &self.batch_size {
+            return name.clone();
+        }
+        let name = self.unique("batch_size");
+        self.emit("Shape", &[INPUT], &name, vec![int("start", 0), int("end", 1)]);
+        self.batch_size = Some(name.clone());
+        name
+    }
+
+    /// Writes the parameters of a node as initialisers and gives their names.
+    fn parameters(&mut self, id: NodeId) -> Result<Vec<String>, OnnxError> {
+        let mut names = vec![];
+        for parameter in self.graph.node_parameters(id) {
+            let tensor = self.weights.get(&parameter.name)?;
+            let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).map_err(WeightsError::from)?;
+            let name = self.unique(&parameter.name);
+            self.initializers.push(floats(&name, &parameter.dims, &values));
+            names.push(name);
+        }
+        Ok(names)
+    }
+
+    /// `wish`, or `wish_1`, `wish_2`, … where a value has that name already.
+    fn unique(&mut self, wish: &str) -> String {
+        let numbered = (1..).map(|number| format!("{wish}_{number}"));
+        let mut candidates = std::iter::once(wish.to_owned()).chain(numbered);
+        let free = candidates.find(|name| !self.taken.contains(name)).expect("numbers don't end");
+        self.taken.insert(free.clone());
+        free
+    }
+
+    fn dims(&self, shape: Shape) -> Vec<dimension::Value> {
+        let batch = match self.batch {
+            Batch::Fixed(size) => dimension::Value::DimValue(size as i64),
+            Batch::Dynamic => dimension::Value::DimParam(BATCH.into()),
+        };
+        let sample = shape.dims().into_iter().map(|dim| dimension::Value::DimValue(dim as i64));
+        std::iter::once(batch).chain(sample).collect()
+    }
+
+    fn move_outside(&mut self, options: &ExportOptions) -> Option<ExternalData> {
+        let total: usize = self.initializers.iter().map(|tensor| tensor.raw_data.len()).sum();
+        if total as u64 <= options.external_data_above {
+            return None;
+        }
+        let file_name = format!("{}.data", options.file_name);
+        let mut bytes: Vec<u8> = vec![];
+        for tensor in self.initializers.iter_mut().filter(|tensor| tensor.raw_data.len() >= SMALLEST_OUTSIDE) {
+            bytes.resize(bytes.len().next_multiple_of(PAGE), 0);
+            let data = move_outside(tensor, &file_name, bytes.len());
+            bytes.extend(data);
+        }
+        Some(ExternalData { file_name, bytes })
+    }
+}
+
+fn convolution(conv: &Conv2d) -> Vec<AttributeProto> {
+    let mut attributes = window_attributes(&conv.window);
+    attributes.push(ints("dilations", &[conv.window.dilation; 2]));
+    attributes.push(int("group", conv.groups as i64));
+    attributes
+}
+
+fn window_attributes(window: &Window) -> Vec<AttributeProto> {
+    vec![
+        ints("kernel_shape", &[window.kernel; 2]),
+        ints("strides", &[window.stride; 2]),
+        ints("pads", &[window.padding; 4]),
+    ]
+}

@@ -1,0 +1,133 @@
+//! A runtime that misbehaves on request, to test those who have to live with one.
+//!
+//! The model file is text, one instruction a line, followed in order by every run: `sleep_us 500`,
+//! `allocate 100000` (MiB, written to), `fail MESSAGE`, `hang`, `crash`. A line that starts with `load` is
+//! followed once, by [`Runtime::prepare`]. An empty file is a model that does nothing, well.
+
+use super::{NamedTensor, Runtime, RuntimeError, RuntimeInfo, Session, SessionOptions, Values, inputs};
+use std::path::Path;
+use std::time::Duration;
+
+const MIB: usize = 1 << 20;
+const PAGE: usize = 4096;
+
+/// The runtime of [`RuntimeKind::Mock`](super::RuntimeKind::Mock).
+#[derive(Clone, Copy, Debug)]
+pub struct MockRuntime;
+
+impl Runtime for MockRuntime {
+    fn info(&self) -> RuntimeInfo {
+        RuntimeInfo { name: "mock".into(), version: env!("CARGO_PKG_VERSION").into(), library: None }
+    }
+
+    fn prepare(&self, model: &Path, _: &SessionOptions) -> Result<Box<dyn Session>, RuntimeError> {
+        let failed = |reason: String| RuntimeError::Prepare { model: model.to_owned(), reason };
+        let text = std::fs::read_to_string(model).map_err(|error| failed(error.to_string()))?;
+        let input = NamedTensor { name: "input".into(), dims: vec![1], values: Values::F32(vec![0.0]) };
+        let mut session = MockSession { specs: vec![input], instructions: vec![], memory: vec![] };
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            match line.strip_prefix("load ") {
+                Some(line) => {
+                    let instruction = Instruction::parse(line).map_err(failed)?;
+                    instruction.follow(&mut session.memory).map_err(failed)?;
+                }
+                None => session.instructions.push(Instruction::parse(line).map_err(failed)?),
+            }
+        }
+        Ok(Box::new(session))
+    }
+}
+
+struct MockSession {
+    specs: Vec<NamedTensor>,
+    instructions: Vec<Instruction>,
+    memory: Vec<Vec<u8>>,
+}
+
+impl Session for MockSession {
+    fn inputs(&self) -> &[NamedTensor] {
+        &self.specs
+    }
+
+    fn bind(&mut self, inputs: Vec<NamedTensor>) -> Result<(), RuntimeError> {
+        inputs::check(&self.specs, inputs).map(|_| ())
+    }
+
+    fn run(&mut self) -> Result<(), RuntimeError> {
+        self.instructions.iter().try_for_each(|each| each.follow(&mut self.memory)).map_err(RuntimeError::Run)
+    }
+
+    fn outputs(&mut self) -> Result<Vec<NamedTensor>, RuntimeError> {
+        self.run()?;
+        Ok(vec![NamedTensor { name: "output".into(), dims: vec![1], values: Values::F32(vec![0.0]) }])
+    }
+}
+
+enum Instruction {
+    Crash,
+    Hang,
+    Sleep(Duration),
+    Allocate { mebibytes: usize },
+    Fail(String),
+}
+
+impl Instruction {
+    fn parse(line: &str) -> Result<Self, String> {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let number =
+            || rest.trim().parse::<u64>().map_err(|_| format!("`{line}`: expected a whole number after `{word}`"));
+        match word {
+            "crash" => Ok(Self::Crash),
+            "hang" => Ok(Self::Hang),
+            "sleep_us" => Ok(Self::Sleep(Duration::from_micros(number()?))),
+            "allocate" => Ok(Self::Allocate { mebibytes: number()? as usize }),
+            "fail" => Ok(Self::Fail(rest.into())),
+            _ => Err(format!("`{line}`: expected crash, hang, sleep_us, allocate or fail")),
+        }
+    }
+
+    fn follow(&self, memory: &mut Vec<Vec<u8>>) -> Result<(), String> {
+        match self {
+            Self::Crash => std::process::abort(),
+            Self::Hang => loop {
+                std::thread::sleep(Duration::from_secs(3600));
+            },
+            Self::Sleep(time) => std::thread::sleep(*time),
+            Self::Fail(message) => return Err(message.clone()),
+            Self::Allocate { mebibytes } => {
+                memory.clear();
+                for _ in 0..*mebibytes {
+                    let mut block = vec![];
+                    block.try_reserve_exact(MIB).map_err(|error| format!("out of memory: {error}"))?;
+                    block.resize(MIB, 0);
+                    // Memory that is never written to is not there.
+                    block.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+                    memory.push(block);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(text: &str) -> Result<(), RuntimeError> {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("m");
+        std::fs::write(&model, text).unwrap();
+        MockRuntime.prepare(&model, &SessionOptions::default())?.run()
+    }
+
+    #[test]
+    fn it_does_as_it_is_told() {
+        assert!(run("").is_ok());
+        assert!(run("load sleep_us 1\nallocate 2\nsleep_us 1").is_ok());
+        assert_eq!(run("fail on request").unwrap_err().to_string(), "run failed: on request");
+        assert!(run("load fail early").unwrap_err().to_string().ends_with("/m: early"));
+        assert!(run("sleep_us long").unwrap_err().to_string().contains("expected a whole number after `sleep_us`"));
+        assert!(run("dance").unwrap_err().to_string().contains("`dance`: expected crash"));
+    }
+}

@@ -1,0 +1,192 @@
+//! tract: a pure Rust runtime, always there. One thread.
+
+use super::{NamedTensor, Runtime, RuntimeError, RuntimeInfo, Session, SessionOptions, Values, inputs};
+use crate::onnx::{decode, inspect_proto, operator_nodes};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use tract_onnx::prelude::*;
+
+/// Version of the tract that is built in; Cargo.toml asks for exactly this one.
+const VERSION: &str = "0.23.9";
+
+/// The runtime of [`RuntimeKind::Tract`](super::RuntimeKind::Tract).
+#[derive(Clone, Copy, Debug)]
+pub struct TractRuntime;
+
+impl Runtime for TractRuntime {
+    fn info(&self) -> RuntimeInfo {
+        RuntimeInfo { name: "tract".into(), version: VERSION.into(), library: None }
+    }
+
+    fn prepare(&self, model: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, RuntimeError> {
+        let failed = |reason: String| RuntimeError::Prepare { model: model.to_owned(), reason };
+        if let Some(provider) = &options.execution_provider {
+            let reason = format!("tract has no execution providers, found `{}`: leave it out", provider.name);
+            return Err(failed(reason));
+        }
+        if let Some(threads) = options.threads.filter(|&threads| threads != 1) {
+            return Err(failed(format!("tract runs on 1 thread, found `threads: {threads}`")));
+        }
+        let session = guarded(|| TractSession::new(model, options));
+        Ok(Box::new(session.map_err(failed)?))
+    }
+}
+
+type Plan = Arc<TypedSimplePlan>;
+
+struct TractSession {
+    plan: Plan,
+    specs: Vec<NamedTensor>,
+    output_names: Vec<String>,
+    bound: Option<TVec<TValue>>,
+}
+
+impl TractSession {
+    fn new(path: &Path, options: &SessionOptions) -> Result<Self, String> {
+        let proto = decode(path).map_err(|error| without_path(&error.to_string(), path))?;
+        let info = inspect_proto(&proto, path).map_err(|error| error.to_string())?;
+        let mut onnx = tract_onnx::onnx();
+        // The dimensions of inner values are inferred anew: those in the file may hold symbols that are sizes now.
+        onnx.ignore_value_info = true;
+        refuse_unknown_operators(&onnx, &proto)?;
+        let specs = inputs::resolve(&info.inputs, options)?;
+
+        let folder = path.parent().and_then(Path::to_str);
+        let parsed = onnx.parse(&proto, folder).map_err(|error| reason(&error))?;
+        if let Some(name) = parsed.unresolved_inputs.first() {
+            return Err(format!("value `{name}` is used and never made"));
+        }
+        let mut model = parsed.model;
+        for spec in &specs {
+            let outlet =
+                parsed.outlets_by_name.get(&spec.name).ok_or_else(|| format!("input `{}` is lost", spec.name))?;
+            let fact = InferenceFact::dt_shape(datum_type(&spec.values), spec.dims.as_slice());
+            model.set_outlet_fact(*outlet, fact).map_err(|error| reason(&error))?;
+        }
+        let plan = model.into_optimized().and_then(IntoRunnable::into_runnable).map_err(|error| reason(&error))?;
+        let output_names = info.outputs.into_iter().map(|output| output.name).collect();
+        Ok(Self { plan, specs, output_names, bound: None })
+    }
+
+    fn compute(&self) -> Result<TVec<TValue>, RuntimeError> {
+        let inputs = self.bound.clone().ok_or_else(|| RuntimeError::Run("no inputs are bound".into()))?;
+        guarded(|| self.plan.run(inputs).map_err(|error| reason(&error))).map_err(RuntimeError::Run)
+    }
+}
+
+impl Session for TractSession {
+    fn inputs(&self) -> &[NamedTensor] {
+        &self.specs
+    }
+
+    fn bind(&mut self, inputs: Vec<NamedTensor>) -> Result<(), RuntimeError> {
+        let tensor = |input: NamedTensor| {
+            let tensor = to_tract(&input).map_err(|reason| RuntimeError::Input { name: input.name, reason })?;
+            Ok(TValue::from_const(Arc::new(tensor)))
+        };
+        let inputs = inputs::check(&self.specs, inputs)?;
+        self.bound = Some(inputs.into_iter().map(tensor).collect::<Result<_, RuntimeError>>()?);
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<(), RuntimeError> {
+        self.compute().map(|_| ())
+    }
+
+    fn outputs(&mut self) -> Result<Vec<NamedTensor>, RuntimeError> {
+        let outputs = self.compute()?;
+        let named = self.output_names.iter().zip(&outputs);
+        named.map(|(name, value)| from_tract(name, value).map_err(RuntimeError::Run)).collect()
+    }
+}
+
+/// tract leaves operators that it doesn't know to fail later, without their names.
+fn refuse_unknown_operators(onnx: &tract_onnx::Onnx, proto: &tract_onnx::pb::ModelProto) -> Result<(), String> {
+    let nodes = proto.graph.as_ref().map(operator_nodes).unwrap_or_default();
+    let mut unknown: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for node in nodes.into_iter().filter(|node| !onnx.op_register.0.contains_key(&node.op_type)) {
+        let domain = if node.domain.is_empty() { String::new() } else { format!("{}.", node.domain) };
+        unknown.entry(format!("{domain}{}", node.op_type)).or_default().push(node.name);
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let describe = |(operator, nodes): (String, Vec<String>)| match nodes.as_slice() {
+        [only] => format!("{operator} (node `{only}`)"),
+        [first, ..] => format!("{operator} ({} nodes, the first is `{first}`)", nodes.len()),
+        [] => operator,
+    };
+    let all: Vec<String> = unknown.into_iter().map(describe).collect();
+    Err(format!("tract can't run the operators {}", all.join(", ")))
+}
+
+/// Runs `work` and turns a panic into an error.
+fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("tract panicked: {}", text.unwrap_or("without a message")))
+    })
+}
+
+/// The chain of causes in one line.
+fn reason(error: &TractError) -> String {
+    let causes: Vec<String> = error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
+    format!("tract: {}", causes.join(": "))
+}
+
+fn without_path(message: &str, path: &Path) -> String {
+    message.strip_prefix(&format!("{}: ", path.display())).unwrap_or(message).to_owned()
+}
+
+fn datum_type(values: &Values) -> DatumType {
+    match values {
+        Values::F32(_) => f32::datum_type(),
+        Values::F64(_) => f64::datum_type(),
+        Values::I64(_) => i64::datum_type(),
+        Values::I32(_) => i32::datum_type(),
+        Values::U8(_) => u8::datum_type(),
+        Values::I8(_) => i8::datum_type(),
+        Values::Bool(_) => bool::datum_type(),
+    }
+}
+
+fn to_tract(input: &NamedTensor) -> Result<Tensor, String> {
+    let dims = input.dims.as_slice();
+    let tensor = match &input.values {
+        Values::F32(values) => Tensor::from_shape(dims, values),
+        Values::F64(values) => Tensor::from_shape(dims, values),
+        Values::I64(values) => Tensor::from_shape(dims, values),
+        Values::I32(values) => Tensor::from_shape(dims, values),
+        Values::U8(values) => Tensor::from_shape(dims, values),
+        Values::I8(values) => Tensor::from_shape(dims, values),
+        Values::Bool(values) => Tensor::from_shape(dims, values),
+    };
+    tensor.map_err(|error| reason(&error))
+}
+
+fn from_tract(name: &str, value: &Tensor) -> Result<NamedTensor, String> {
+    fn elements<T: Datum + Copy>(value: &Tensor) -> Result<Vec<T>, String> {
+        let view = value.to_plain_array_view::<T>().map_err(|error| reason(&error))?;
+        Ok(view.iter().copied().collect())
+    }
+    // Sizes are symbolic integers in tract; ONNX knows 64-bit ones.
+    let cast = if value.datum_type() == TDim::datum_type() {
+        value.cast_to::<i64>().map_err(|error| reason(&error))?
+    } else {
+        std::borrow::Cow::Borrowed(value)
+    };
+    let value = cast.as_ref();
+    let values = match value.datum_type() {
+        DatumType::F32 => Values::F32(elements(value)?),
+        DatumType::F64 => Values::F64(elements(value)?),
+        DatumType::I64 => Values::I64(elements(value)?),
+        DatumType::I32 => Values::I32(elements(value)?),
+        DatumType::U8 => Values::U8(elements(value)?),
+        DatumType::I8 => Values::I8(elements(value)?),
+        DatumType::Bool => Values::Bool(elements(value)?),
+        other => return Err(format!("output `{name}` has elements of type {other:?}, which can't be read")),
+    };
+    Ok(NamedTensor { name: name.to_owned(), dims: value.shape().to_vec(), values })
+}
