@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use sysinfo::{Pid, ProcessStatus, ProcessesToUpdate, System};
 use tegu::device::{self, Device, DeviceError, HardwareProfile, Job, OpenOptions, Record};
 use tegu::genotype::ArchId;
+use tegu::graph::{Activation, Conv2d, GraphBuilder, Op, Shape, Window};
 use tegu::latency::Measurement;
+use tegu::network::{Init, Weights};
+use tegu::onnx::{self, Batch, ExportOptions, Metadata};
 
 struct Bench {
     folder: tempfile::TempDir,
@@ -188,6 +191,81 @@ fn a_replay_gives_what_a_device_gave() {
     assert_eq!(job(&bad).unwrap_err().to_string(), outcomes[1].1.as_ref().unwrap_err().to_string());
     let error = job(&ArchId::new("0c")).unwrap_err().to_string();
     assert!(error.starts_with("no measurement of architecture 0c is recorded in "), "{error}");
+}
+
+/// A model with one convolution and a sigmoid, its batch dimension open.
+fn conv_sigmoid() -> Vec<u8> {
+    let mut graph = GraphBuilder::new(Shape::Map { channels: 3, height: 16, width: 16 });
+    let conv = Conv2d { out_channels: 8, window: Window::same(3, 1), groups: 1, bias: true };
+    let conv = graph.push("conv", Op::Conv2d(conv), &[graph.input()]).unwrap();
+    let sigmoid = graph.push("sigmoid", Op::Activation(Activation::Sigmoid), &[conv]).unwrap();
+    let graph = graph.finish(sigmoid);
+    let weights = Weights::random(&graph, Init::default(), 1, &candle_core::Device::Cpu).unwrap();
+    let options = ExportOptions { batch: Batch::Dynamic, ..ExportOptions::default() };
+    onnx::export(&graph, &weights, &Metadata::default(), options).unwrap().bytes
+}
+
+#[test]
+fn a_models_open_batch_is_the_profiles() {
+    let mut bench = Bench::new("runtime: tract\nbatch: 3");
+    let found = bench.measure(conv_sigmoid()).unwrap();
+    assert_eq!((found.runtime.as_str(), found.threads, found.batch), ("tract", 1, 3));
+    assert_eq!(found.execution_provider, "cpu");
+}
+
+#[test]
+fn an_operator_that_the_target_lacks_is_named() {
+    let mut bench = Bench::new("unsupported_operators: [Softmax, Sigmoid]");
+    let error = bench.measure(conv_sigmoid()).unwrap_err().to_string();
+    let path = bench.folder.path().join("m.onnx");
+    let expected = "operator `Sigmoid` is among the `unsupported_operators` of profile `bench`";
+    assert_eq!(error, format!("{}: {expected}", path.display()));
+}
+
+#[test]
+fn a_file_that_is_no_model_is_refused() {
+    let mut bench = Bench::new("runtime: tract");
+    let model = conv_sigmoid();
+    let (truncated, garbage) = (&model[..model.len() / 2], "<!doctype html><title>404</title>");
+    let truncated_or_other = "is it truncated, or of another format?";
+    for (contents, expected) in
+        [(truncated, truncated_or_other), (garbage.as_bytes(), truncated_or_other), (b"", "the file is empty")]
+    {
+        let error = bench.measure(contents).unwrap_err().to_string();
+        let start = format!("can't prepare {}: not a valid ONNX model: ", bench.folder.path().join("m.onnx").display());
+        assert!(error.starts_with(&start) && error.ends_with(expected), "{error}");
+    }
+    bench.measure(&model).unwrap();
+}
+
+/// These need ONNX Runtime's library: what the README's test command installs.
+#[test]
+fn the_hosts_profiles_measure_here() {
+    for name in ["host-cpu-tract", "host-cpu-ort", "host-cpu-ort-1thread"] {
+        let mut device = device::open(HardwareProfile::find(name).unwrap(), options()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("m.onnx");
+        std::fs::write(&model, conv_sigmoid()).unwrap();
+        let found = device.measure(&Job::of_model(model)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(found.device == name && found.p50_ms > 0.0 && found.threads >= 1, "{found:?}");
+    }
+}
+
+/// A provider that is there measures; one that is not says so, and nothing runs on the CPU in its place.
+#[test]
+fn a_profile_whose_provider_is_absent_says_so() {
+    for name in ["openvino-cpu", "cuda", "tensorrt"] {
+        let profile = HardwareProfile::find(name).unwrap();
+        let provider = profile.execution_provider.clone().unwrap().name;
+        let mut device = device::open(profile, options()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("m.onnx");
+        std::fs::write(&model, conv_sigmoid()).unwrap();
+        match device.measure(&Job::of_model(model)) {
+            Ok(found) => assert_eq!(found.execution_provider, provider),
+            Err(error) => assert!(error.to_string().contains(&format!("`{provider}`")), "{name}: {error}"),
+        }
+    }
 }
 
 fn children(parent: u32) -> Vec<Pid> {

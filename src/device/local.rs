@@ -2,8 +2,9 @@
 
 use super::child::{Waited, WorkerProcess};
 use super::message::{MeasureRequest, Reply, Request, Stage};
-use super::{Device, DeviceError, HardwareProfile, Job, OpenOptions, operators};
+use super::{Device, DeviceError, HardwareProfile, Job, OpenOptions};
 use crate::latency::Measurement;
+use crate::onnx;
 use crate::runtime::SessionOptions;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -41,13 +42,25 @@ impl LocalDevice {
         WorkerProcess::start(&executable)
     }
 
+    /// Looks for operators that the profile says the target can't run.
+    fn refuse_unsupported(&self, model: &Path) -> Result<(), DeviceError> {
+        let unsupported = &self.profile.unsupported_operators;
+        if unsupported.is_empty() {
+            return Ok(());
+        }
+        let found = onnx::inspect(model)?.operators.into_keys().find(|operator| unsupported.contains(operator));
+        found.map_or(Ok(()), |operator| {
+            let (model, profile) = (model.to_owned(), self.profile.name.clone());
+            Err(DeviceError::UnsupportedOperator { model, operator, profile })
+        })
+    }
+
     fn request(&mut self, job: &Job) -> Result<MeasureRequest, DeviceError> {
         self.last_id += 1;
-        let unreadable =
-            |error: std::io::Error| DeviceError::Unreadable { model: job.model.clone(), reason: error.to_string() };
+        let absolute = std::path::absolute(&job.model);
         Ok(MeasureRequest {
             id: self.last_id,
-            model: std::path::absolute(&job.model).map_err(unreadable)?,
+            model: absolute.map_err(|error| DeviceError::Failed(format!("{}: {error}", job.model.display())))?,
             device: self.profile.name.clone(),
             runtime: self.profile.runtime,
             library: self.library.clone(),
@@ -104,10 +117,7 @@ impl Device for LocalDevice {
     }
 
     fn measure(&mut self, job: &Job) -> Result<Measurement, DeviceError> {
-        if let Some(operator) = operators::find(&job.model, &self.profile.unsupported_operators)? {
-            let (model, profile) = (job.model.clone(), self.profile.name.clone());
-            return Err(DeviceError::UnsupportedOperator { model, operator, profile });
-        }
+        self.refuse_unsupported(&job.model)?;
         let request = self.request(job)?;
         let (id, request) = (request.id, Request::Measure(request));
         let mut worker = self.take_worker()?;

@@ -6,7 +6,6 @@
 mod child;
 mod local;
 mod message;
-mod operators;
 mod profile;
 mod replay;
 pub mod worker;
@@ -17,6 +16,7 @@ pub use replay::{Record, ReplayDevice};
 
 use crate::genotype::ArchId;
 use crate::latency::Measurement;
+use crate::onnx::OnnxError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -127,13 +127,8 @@ pub enum DeviceError {
         profile: String,
     },
     /// The file is no ONNX model.
-    #[error("{model}: {reason}", model = model.display())]
-    Unreadable {
-        /// The file.
-        model: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
     /// The records of a replay can't be used.
     #[error("{study}: {reason}", study = study.display())]
     Records {

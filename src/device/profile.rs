@@ -26,7 +26,7 @@ pub struct HardwareProfile {
     /// ONNX Runtime's provider and its options; the CPU where absent.
     #[serde(default)]
     pub execution_provider: Option<ExecutionProvider>,
-    /// Threads within an operator; all cores where absent.
+    /// Threads within an operator; where absent, one on each physical core (tract: one).
     #[serde(default)]
     pub threads: Option<usize>,
     /// Samples in one run, where the model leaves its leading dimension open.
@@ -204,6 +204,10 @@ impl HardwareProfile {
             self.execution_provider.is_none() || self.runtime != RuntimeKind::Tract,
             "execution_provider: only `runtime: onnxruntime` has execution providers, tract runs on the CPU",
         )?;
+        needed(
+            self.runtime != RuntimeKind::Tract || self.threads.is_none_or(|threads| threads == 1),
+            &format!("threads: {} found, tract runs on 1 thread", self.threads.unwrap_or_default()),
+        )?;
         let budget = [
             ("latency_ms", self.budget.latency_ms),
             ("memory_mib", self.budget.memory_mib),
@@ -274,6 +278,7 @@ mod tests {
         );
         check("threads: many", "dir/a.yaml:3:10: threads: invalid type: string \"many\", expected usize");
         check("threads: 0", "dir/a.yaml: threads: 0 found, expected 1 or more, or no number for all cores");
+        check("threads: 2", "dir/a.yaml: threads: 2 found, tract runs on 1 thread");
         check("batch: 0", "dir/a.yaml: batch: 0 found, expected 1 or more");
         check("limits: {time_s: 0}", "dir/a.yaml: limits.time_s: 0 found, expected more than 0 seconds");
         check("budget: {latency_ms: -1}", "dir/a.yaml: budget.latency_ms: -1 found, expected more than 0");

@@ -7,7 +7,7 @@
 use super::message::{MeasureRequest, PROTOCOL_VERSION, Reply, Request, Stage};
 use super::sha256;
 use crate::latency::{Host, Measured, Measurement, measure};
-use crate::runtime::{self, LoadOptions, Runtime, RuntimeKind, random_inputs};
+use crate::runtime::{self, LoadOptions, Runtime, RuntimeKind, SessionOptions, random_inputs};
 use std::io::{self, BufRead, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -96,8 +96,10 @@ impl Worker {
         stage(Stage::Load).map_err(Failure::Client)?;
         let model_sha256 =
             sha256(&request.model).map_err(|error| reason(format!("{}: {error}", request.model.display())))?;
+        let threads = request.session.threads.unwrap_or_else(|| all_cores(request.runtime, &host));
+        let options = SessionOptions { threads: Some(threads), ..request.session.clone() };
         let start = Instant::now();
-        let mut session = runtime.prepare(&request.model, &request.session).map_err(reason)?;
+        let mut session = runtime.prepare(&request.model, &options).map_err(reason)?;
         let load_s = start.elapsed().as_secs_f64();
         let batch = session.inputs().first().and_then(|input| input.dims.first()).map_or(1, |&size| size);
         let inputs = random_inputs(session.inputs(), request.protocol.seed);
@@ -109,7 +111,7 @@ impl Worker {
             model_sha256,
             device: &request.device,
             runtime: runtime.info(),
-            session: &request.session,
+            session: &options,
             nodes_by_provider: session.nodes_by_provider(),
             batch,
             protocol: &request.protocol,
@@ -132,6 +134,14 @@ impl Worker {
             self.loaded = Some(Loaded { kind, library: library.clone(), runtime });
         }
         Ok(&*self.loaded.as_ref().expect("was just loaded").runtime)
+    }
+}
+
+/// Threads where the profile gives no number: one on each physical core, as ONNX Runtime itself would; tract has one.
+fn all_cores(runtime: RuntimeKind, host: &Host) -> usize {
+    match runtime {
+        RuntimeKind::Tract => 1,
+        RuntimeKind::OnnxRuntime | RuntimeKind::Mock => host.physical_cores.unwrap_or(host.cores).clamp(1, host.cores),
     }
 }
 
