@@ -1,1 +1,174 @@
-//! Where a model is measured: a worker process here, or a recorded study.
+//! Where a model is measured: a worker process on this machine, or the records of an earlier study.
+//!
+//! Foreign code (runtimes, execution providers) runs in the worker only. When it crashes, hangs or eats the
+//! memory, one measurement fails with a reason, and the next one gets a new worker.
+
+mod child;
+mod local;
+mod message;
+mod profile;
+mod replay;
+pub mod worker;
+
+pub use local::LocalDevice;
+pub use profile::{Budget, HardwareProfile, Limits, Location, Precision, ProfileError};
+pub use replay::{Record, ReplayDevice};
+
+use crate::genotype::ArchId;
+use crate::latency::Measurement;
+use crate::onnx::OnnxError;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// One model to measure.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Job {
+    /// The ONNX file.
+    pub model: PathBuf,
+    /// Its architecture; absent for a model that is no candidate of a search.
+    pub arch_id: Option<ArchId>,
+    /// Sizes of inputs whose model leaves them open, by input name.
+    pub input_dims: BTreeMap<String, Vec<usize>>,
+}
+
+impl Job {
+    /// The model at this path, whatever it is.
+    pub fn of_model(model: impl Into<PathBuf>) -> Self {
+        Self { model: model.into(), ..Self::default() }
+    }
+}
+
+/// A place where models are measured.
+pub trait Device: Send {
+    /// What it is.
+    fn profile(&self) -> &HardwareProfile;
+
+    /// Measures the latency of one model.
+    ///
+    /// # Errors
+    /// With the reason why there is no figure. A device that failed once can be asked again.
+    fn measure(&mut self, job: &Job) -> Result<Measurement, DeviceError>;
+}
+
+/// What [`open`] needs beside the profile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// The `tegu` executable that becomes the worker; the running one where absent.
+    pub executable: Option<PathBuf>,
+    /// The runtime's library, before the profile's.
+    pub library: Option<PathBuf>,
+}
+
+/// Gets the device of `profile` ready.
+///
+/// # Errors
+/// If it is a replay whose records can't be read.
+pub fn open(profile: HardwareProfile, options: OpenOptions) -> Result<Box<dyn Device>, DeviceError> {
+    Ok(match profile.location {
+        Location::Local => Box::new(LocalDevice::new(profile, options)),
+        Location::Replay { .. } => Box::new(ReplayDevice::new(profile)?),
+    })
+}
+
+/// Why there is no measurement.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The worker process can't be used at all.
+    #[error("no worker process: {executable}: {reason}", executable = executable.display())]
+    NoWorker {
+        /// What was started.
+        executable: PathBuf,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The runtime refused or failed; the reason names the model.
+    #[error("{0}")]
+    Failed(String),
+    /// It took longer than the profile allows.
+    #[error("{model}: not done within {limit_s} s, the profile's `limits.time_s` (stopped while {stage})", model = model.display())]
+    TimeLimit {
+        /// The file.
+        model: PathBuf,
+        /// Seconds allowed.
+        limit_s: f64,
+        /// What the worker was doing.
+        stage: Stage,
+    },
+    /// It needs more memory than the profile allows.
+    #[error("{model}: needs more than {limit_mib} MiB, the profile's `limits.memory_mib` (stopped while {stage})", model = model.display())]
+    MemoryLimit {
+        /// The file.
+        model: PathBuf,
+        /// MiB allowed.
+        limit_mib: u64,
+        /// What the worker was doing.
+        stage: Stage,
+    },
+    /// The worker process ended by itself.
+    #[error("{model}: the worker {how} while {stage}{last_words}", model = model.display())]
+    Crashed {
+        /// The file.
+        model: PathBuf,
+        /// Signal or exit code.
+        how: String,
+        /// What the worker was doing.
+        stage: Stage,
+        /// The end of what it wrote to its standard error, if anything.
+        last_words: LastWords,
+    },
+    /// The model has an operator that the profile says it can't run.
+    #[error("{model}: operator `{operator}` is among the `unsupported_operators` of profile `{profile}`", model = model.display())]
+    UnsupportedOperator {
+        /// The file.
+        model: PathBuf,
+        /// The operator.
+        operator: String,
+        /// Name of the profile.
+        profile: String,
+    },
+    /// The file is no ONNX model.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The records of a replay can't be used.
+    #[error("{study}: {reason}", study = study.display())]
+    Records {
+        /// The file.
+        study: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A replay without a record of this architecture.
+    #[error("no measurement of architecture {arch} is recorded in {study}", study = study.display())]
+    NoRecord {
+        /// Id of the architecture.
+        arch: String,
+        /// The file of records.
+        study: PathBuf,
+    },
+}
+
+pub use message::Stage;
+
+/// The last lines that a worker wrote before it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastWords(pub Vec<String>);
+
+impl std::fmt::Display for LastWords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, "; its last words: {}", self.0.join(" | ")) }
+    }
+}
+
+/// SHA-256 of the file, hexadecimal.
+fn sha256(path: &Path) -> std::io::Result<String> {
+    use sha2::{Digest, Sha256};
+    let mut digest = Sha256::new();
+    let mut file = std::fs::File::open(path)?;
+    let mut block = vec![0; 1 << 16];
+    loop {
+        match std::io::Read::read(&mut file, &mut block)? {
+            0 => return Ok(crate::genotype::hex(&digest.finalize())),
+            read => digest.update(&block[..read]),
+        }
+    }
+}

@@ -37,6 +37,8 @@ pub struct Measurement {
     pub execution_provider: String,
     /// The provider's options.
     pub provider_options: BTreeMap<String, String>,
+    /// How many nodes of the prepared model each provider runs; empty where the runtime does not tell.
+    pub nodes_by_provider: BTreeMap<String, usize>,
     /// Threads within an operator.
     pub threads: usize,
     /// Leading dimension of the model's first input: samples in one run.
@@ -86,6 +88,8 @@ pub struct Measured<'a> {
     pub runtime: RuntimeInfo,
     /// How it was prepared.
     pub session: &'a SessionOptions,
+    /// How many nodes each execution provider runs.
+    pub nodes_by_provider: BTreeMap<String, usize>,
     /// Samples in one run.
     pub batch: usize,
     /// How it was timed.
@@ -101,7 +105,8 @@ pub struct Measured<'a> {
 impl Measurement {
     /// Computes the figures.
     pub fn new(measured: Measured) -> Self {
-        let Measured { model_sha256, device, runtime, session, batch, protocol, load_s, samples, host } = measured;
+        let Measured { model_sha256, device, runtime, session, nodes_by_provider, batch, .. } = measured;
+        let Measured { protocol, load_s, samples, host, .. } = measured;
         let stable = samples.warm && samples.stop == StopReason::NarrowInterval;
         let all: Vec<f64> = samples.rounds.concat();
         let (execution_provider, provider_options) = match &session.execution_provider {
@@ -116,6 +121,7 @@ impl Measurement {
             library: runtime.library,
             execution_provider,
             provider_options,
+            nodes_by_provider,
             threads: session.threads.unwrap_or(host.cores),
             batch,
             p50_ms: ms(samples.p50_s),
@@ -153,6 +159,7 @@ mod tests {
             device: "here",
             runtime: info,
             session: &SessionOptions { threads: Some(1), ..SessionOptions::default() },
+            nodes_by_provider: BTreeMap::new(),
             batch: 1,
             protocol: &Protocol::default(),
             load_s: 0.25,

@@ -1,0 +1,330 @@
+//! A hardware profile: what a device is, how it is measured, and what may not be exceeded on it.
+
+use crate::latency::{Protocol, ProtocolError};
+use crate::runtime::{ExecutionProvider, RuntimeKind};
+use crate::yaml::{self, YamlError};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A device to measure on, as `hardware-profiles/NAME.yaml` describes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HardwareProfile {
+    /// Short name, as measurements and reports give it.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// Where it is.
+    #[serde(default, with = "serde_yaml::with::singleton_map")]
+    pub location: Location,
+    /// What runs the model.
+    #[serde(default = "default_runtime")]
+    pub runtime: RuntimeKind,
+    /// The runtime's library; looked for in the usual places where absent.
+    #[serde(default)]
+    pub library: Option<PathBuf>,
+    /// ONNX Runtime's provider and its options; the CPU where absent.
+    #[serde(default)]
+    pub execution_provider: Option<ExecutionProvider>,
+    /// Threads within an operator; where absent, one on each physical core (tract: one).
+    #[serde(default)]
+    pub threads: Option<usize>,
+    /// Samples in one run, where the model leaves its leading dimension open.
+    #[serde(default = "default_batch")]
+    pub batch: usize,
+    /// Element type of the models that are measured.
+    #[serde(default)]
+    pub precision: Precision,
+    /// How it is timed.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// What a measurement may take before it is stopped.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What the product can afford.
+    #[serde(default)]
+    pub budget: Budget,
+    /// ONNX operators (`Softmax`, `Resize`, …) that the target can't run: a model with one of them is refused.
+    #[serde(default)]
+    pub unsupported_operators: Vec<String>,
+}
+
+/// Where a device is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Location {
+    /// This machine, in a worker process.
+    #[default]
+    Local,
+    /// Nowhere: recorded measurements answer.
+    Replay {
+        /// The file of records (JSON lines), or the folder with `measurements.jsonl`; relative to the profile's own.
+        study: PathBuf,
+        /// Which device's records; needed where they are of several.
+        device: Option<String>,
+    },
+}
+
+/// Element type of a model's weights and activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    F32,
+}
+
+/// What one measurement may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Seconds for loading, warm-up and all rounds together.
+    pub time_s: f64,
+    /// Resident memory of the worker process, in MiB.
+    pub memory_mib: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { time_s: 120.0, memory_mib: 8192 }
+    }
+}
+
+/// What the product can afford.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budget {
+    /// Median latency of a run, in ms.
+    pub latency_ms: Option<f64>,
+    /// Peak memory of activations and weights, in MiB.
+    pub memory_mib: Option<f64>,
+    /// Size of the model's file, in MiB.
+    pub model_mib: Option<f64>,
+}
+
+/// Why there is no such profile.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The file can't be read, or is no profile.
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    /// The file says something that can't be.
+    #[error("{path}: {reason}", path = path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Field, what was found, what was expected.
+        reason: String,
+    },
+    /// No built-in profile has this name.
+    #[error("no hardware profile `{name}`{}; there are {known}, or give the path of a YAML file",
+        meant.as_ref().map(|meant| format!(": did you mean `{meant}`?")).unwrap_or_default())]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What may have been meant.
+        meant: Option<String>,
+        /// The names that there are.
+        known: String,
+    },
+}
+
+/// The profiles inside the executable, by name.
+const BUILT_IN: [(&str, &str); 6] = [
+    ("host-cpu-tract", include_str!("../../hardware-profiles/host-cpu-tract.yaml")),
+    ("host-cpu-ort", include_str!("../../hardware-profiles/host-cpu-ort.yaml")),
+    ("host-cpu-ort-1thread", include_str!("../../hardware-profiles/host-cpu-ort-1thread.yaml")),
+    ("openvino-cpu", include_str!("../../hardware-profiles/openvino-cpu.yaml")),
+    ("cuda", include_str!("../../hardware-profiles/cuda.yaml")),
+    ("tensorrt", include_str!("../../hardware-profiles/tensorrt.yaml")),
+];
+
+impl HardwareProfile {
+    /// Names of the built-in profiles.
+    pub fn built_in() -> impl Iterator<Item = &'static str> {
+        BUILT_IN.iter().map(|(name, _)| *name)
+    }
+
+    /// The built-in profile of this name, or the one in the YAML file at this path.
+    ///
+    /// # Errors
+    /// If there is none (with the name that may have been meant), or it is no valid profile.
+    pub fn find(name_or_path: &str) -> Result<Self, ProfileError> {
+        if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| *name == name_or_path) {
+            return Self::parse(text, Path::new(&format!("hardware-profiles/{name}.yaml")));
+        }
+        let path = Path::new(name_or_path);
+        let is_path = path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+        if is_path || path.components().count() > 1 || path.is_file() {
+            return Self::read(path);
+        }
+        Err(ProfileError::Unknown {
+            name: name_or_path.to_owned(),
+            meant: yaml::closest(name_or_path, Self::built_in()).map(str::to_owned),
+            known: Self::built_in().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// Reads the profile in the file at `path`.
+    ///
+    /// # Errors
+    /// If it can't be read, or is no valid profile.
+    pub fn read(path: &Path) -> Result<Self, ProfileError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| YamlError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Parses a profile; `path` is where the text is said to come from.
+    ///
+    /// # Errors
+    /// If it is no valid profile.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ProfileError> {
+        let mut profile: Self = yaml::parse(text, path)?;
+        if let Err(reason) = profile.check() {
+            return Err(ProfileError::Invalid { path: path.to_owned(), reason });
+        }
+        if let Location::Replay { study, .. } = &mut profile.location {
+            *study = path.parent().unwrap_or(Path::new("")).join(&*study);
+        }
+        Ok(profile)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let needed = |holds: bool, reason: &str| if holds { Ok(()) } else { Err(reason.to_owned()) };
+        needed(!self.name.trim().is_empty(), "name: empty, expected a short name")?;
+        needed(self.threads != Some(0), "threads: 0 found, expected 1 or more, or no number for all cores")?;
+        needed(self.batch > 0, "batch: 0 found, expected 1 or more")?;
+        needed(
+            self.limits.time_s.is_finite() && self.limits.time_s > 0.0,
+            &format!("limits.time_s: {} found, expected more than 0 seconds", self.limits.time_s),
+        )?;
+        needed(self.limits.memory_mib > 0, "limits.memory_mib: 0 found, expected 1 or more")?;
+        needed(
+            self.execution_provider.is_none() || self.runtime != RuntimeKind::Tract,
+            "execution_provider: only `runtime: onnxruntime` has execution providers, tract runs on the CPU",
+        )?;
+        needed(
+            self.runtime != RuntimeKind::Tract || self.threads.is_none_or(|threads| threads == 1),
+            &format!("threads: {} found, tract runs on 1 thread", self.threads.unwrap_or_default()),
+        )?;
+        let budget = [
+            ("latency_ms", self.budget.latency_ms),
+            ("memory_mib", self.budget.memory_mib),
+            ("model_mib", self.budget.model_mib),
+        ];
+        for (field, bound) in budget {
+            let positive = bound.is_none_or(|bound| bound.is_finite() && bound > 0.0);
+            needed(positive, &format!("budget.{field}: {} found, expected more than 0", bound.unwrap_or_default()))?;
+        }
+        self.protocol.check().map_err(|error: ProtocolError| error.to_string())
+    }
+}
+
+fn default_runtime() -> RuntimeKind {
+    RuntimeKind::Tract
+}
+
+fn default_batch() -> usize {
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_profiles_are_valid_and_bear_their_names() {
+        for name in HardwareProfile::built_in() {
+            let profile = HardwareProfile::find(name).unwrap();
+            assert_eq!((profile.name.as_str(), &profile.location), (name, &Location::Local));
+        }
+    }
+
+    #[test]
+    fn every_file_of_the_folder_is_built_in() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("hardware-profiles");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        let mut built_in: Vec<&str> = HardwareProfile::built_in().collect();
+        files.sort();
+        built_in.sort();
+        assert_eq!(files, built_in);
+    }
+
+    #[test]
+    fn the_tract_profile_spells_out_the_defaults() {
+        let profile = HardwareProfile::find("host-cpu-tract").unwrap();
+        assert_eq!((profile.protocol, profile.limits), (Protocol::default(), Limits::default()));
+    }
+
+    fn parse(text: &str) -> Result<HardwareProfile, ProfileError> {
+        HardwareProfile::parse(&format!("name: a\ndescription: b\n{text}"), Path::new("dir/a.yaml"))
+    }
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(parse(text).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn errors_name_file_field_and_what_was_expected() {
+        check(
+            "thread: 1",
+            "dir/a.yaml:3:1: unknown field `thread`, expected one of `name`, `description`, `location`, \
+            `runtime`, `library`, `execution_provider`, `threads`, `batch`, `precision`, `protocol`, `limits`, `budget`, \
+            `unsupported_operators`; did you mean `threads`?",
+        );
+        check("threads: many", "dir/a.yaml:3:10: threads: invalid type: string \"many\", expected usize");
+        check("threads: 0", "dir/a.yaml: threads: 0 found, expected 1 or more, or no number for all cores");
+        check("threads: 2", "dir/a.yaml: threads: 2 found, tract runs on 1 thread");
+        check("batch: 0", "dir/a.yaml: batch: 0 found, expected 1 or more");
+        check("limits: {time_s: 0}", "dir/a.yaml: limits.time_s: 0 found, expected more than 0 seconds");
+        check("budget: {latency_ms: -1}", "dir/a.yaml: budget.latency_ms: -1 found, expected more than 0");
+        check(
+            "protocol: {rounds: 3}",
+            "dir/a.yaml: protocol.rounds: 3 found, expected 5 or more (fewer give no 95 % interval)",
+        );
+        check(
+            "execution_provider: {name: cuda}",
+            "dir/a.yaml: execution_provider: only `runtime: onnxruntime` has execution providers, tract runs on the CPU",
+        );
+    }
+
+    #[test]
+    fn a_location_is_a_word_or_a_map() {
+        let location = parse("location: {replay: {study: runs/a.jsonl}}").unwrap().location;
+        assert_eq!(location, Location::Replay { study: "dir/runs/a.jsonl".into(), device: None });
+        assert_eq!(parse("location: local").unwrap().location, Location::Local);
+        let profile = parse("location: {replay: {study: /a, device: b}}").unwrap();
+        let json = serde_json::to_string(&profile).unwrap();
+        assert_eq!(serde_json::from_str::<HardwareProfile>(&json).unwrap(), profile);
+        let yaml = serde_yaml::to_string(&profile).unwrap();
+        assert_eq!(HardwareProfile::parse(&yaml, Path::new("a.yaml")).unwrap(), profile);
+    }
+
+    #[test]
+    fn a_misspelt_location_is_named() {
+        check(
+            "location: locl",
+            "dir/a.yaml:3:11: location: unknown variant `locl`, expected `local` or `replay`; did you mean `local`?",
+        );
+        check(
+            "location: {replay: {studdy: a}}",
+            "dir/a.yaml:3:21: location.replay: unknown field `studdy`, expected `study` or `device`; did you mean `study`?",
+        );
+        check(
+            "location: {reply: {study: a}}",
+            "dir/a.yaml:3:12: location: unknown variant `reply`, expected `local` or `replay`; did you mean `replay`?",
+        );
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_what_was_meant() {
+        let error = HardwareProfile::find("host-cpu-trct").unwrap_err().to_string();
+        assert!(error.starts_with("no hardware profile `host-cpu-trct`: did you mean `host-cpu-tract`?; there are"));
+        let error = HardwareProfile::find("nosuch.yaml").unwrap_err().to_string();
+        assert!(error.starts_with("nosuch.yaml: "), "{error}");
+    }
+}

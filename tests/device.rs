@@ -1,0 +1,296 @@
+//! The worker process: what it measures, and what becomes of models that crash, hang, or need too much memory.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use sysinfo::{Pid, ProcessStatus, ProcessesToUpdate, System};
+use tegu::device::{self, Device, DeviceError, HardwareProfile, Job, OpenOptions, Record};
+use tegu::genotype::ArchId;
+use tegu::graph::{Activation, Conv2d, GraphBuilder, Op, Shape, Window};
+use tegu::latency::Measurement;
+use tegu::network::{Init, Weights};
+use tegu::onnx::{self, Batch, ExportOptions, Metadata};
+
+struct Bench {
+    folder: tempfile::TempDir,
+    device: Box<dyn Device>,
+}
+
+impl Bench {
+    /// A device of the mock runtime, whose model files say what goes wrong, with short rounds.
+    fn mock(more: &str) -> Self {
+        Self::new(&format!("runtime: mock\nprotocol: {{warm_up_s: 0.05, min_round_s: 0.0, budget_s: 0.2}}\n{more}"))
+    }
+
+    fn new(profile: &str) -> Self {
+        let text = format!("name: bench\ndescription: for tests\n{profile}");
+        let profile = HardwareProfile::parse(&text, Path::new("bench.yaml")).unwrap();
+        let device = device::open(profile, options()).unwrap();
+        Self { folder: tempfile::tempdir().unwrap(), device }
+    }
+
+    fn write(&self, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.folder.path().join("m.onnx");
+        std::fs::write(&path, contents).unwrap();
+        path
+    }
+
+    fn measure(&mut self, contents: impl AsRef<[u8]>) -> Result<Measurement, DeviceError> {
+        let job = Job::of_model(self.write(contents));
+        self.device.measure(&job)
+    }
+
+    /// Measures a model that fails, checks the reason, and that a good model is measured afterwards.
+    fn check_failure(&mut self, contents: &str, expected: &str) {
+        let found = self.measure(contents).expect_err(contents).to_string();
+        let folder = format!("{}/", self.folder.path().display());
+        assert_eq!(found.replace(&folder, ""), expected);
+        self.measure("sleep_us 10").unwrap_or_else(|error| panic!("after `{contents}`: {error}"));
+    }
+}
+
+fn options() -> OpenOptions {
+    OpenOptions { executable: Some(env!("CARGO_BIN_EXE_tegu").into()), library: None }
+}
+
+#[test]
+fn a_measurement_is_whole() {
+    let mut bench = Bench::mock("threads: 1");
+    let found = bench.measure("sleep_us 500").unwrap();
+    assert!(found.p50_ms >= 0.5 && found.ci95_ms[0] <= found.p50_ms && found.p50_ms <= found.ci95_ms[1], "{found:?}");
+    assert!(found.rounds >= 5 && found.samples == found.samples_s.iter().map(Vec::len).sum::<usize>());
+    assert_eq!((found.device.as_str(), found.runtime.as_str()), ("bench", "mock"));
+    assert_eq!((found.threads, found.batch, found.seed), (1, 1, 0));
+    // printf 'sleep_us 500' | sha256sum
+    assert_eq!(found.model_sha256, "b529c9c347382cc2db21301810f9fa28ae8ea0935ad2b10d514fa57f66d2ef14");
+}
+
+#[test]
+fn the_interval_and_the_reason_for_stopping_are_kept() {
+    let mut bench = Bench::mock("");
+    let found = bench.measure("sleep_us 20000").unwrap();
+    assert_eq!(found.samples_s.iter().map(Vec::len).max(), Some(1), "{found:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_worker_is_kept_until_it_fails() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut bench = Bench::mock("");
+    let (counted, starts) = (bench.folder.path().join("counted"), bench.folder.path().join("starts"));
+    let script = format!("#!/bin/sh\necho >> '{}'\nexec '{}' \"$@\"\n", starts.display(), env!("CARGO_BIN_EXE_tegu"));
+    std::fs::write(&counted, script).unwrap();
+    std::fs::set_permissions(&counted, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let started = || std::fs::read(&starts).map_or(0, |lines| lines.len());
+    let profile = bench.device.profile().clone();
+    bench.device = device::open(profile, OpenOptions { executable: Some(counted), library: None }).unwrap();
+    assert_eq!(started(), 0);
+    for _ in 0..3 {
+        bench.measure("").unwrap();
+        assert!(bench.measure("fail on request").is_err());
+    }
+    assert_eq!(started(), 1);
+    assert!(bench.measure("crash").is_err());
+    bench.measure("").unwrap();
+    assert_eq!(started(), 2);
+}
+
+#[test]
+fn a_failure_is_the_runtimes_reason() {
+    let mut bench = Bench::mock("");
+    bench.check_failure("fail no such operator", "m.onnx: run failed: no such operator");
+    bench.check_failure("load fail no such operator", "can't prepare m.onnx: no such operator");
+    let missing = bench.folder.path().join("missing.onnx");
+    let error = bench.device.measure(&Job::of_model(&missing)).unwrap_err().to_string();
+    assert_eq!(error, format!("{}: No such file or directory (os error 2)", missing.display()));
+}
+
+#[test]
+fn a_crash_costs_one_measurement() {
+    let crashed = |stage: &str| format!("m.onnx: the worker crashed (SIGABRT, aborted by its own code) while {stage}");
+    let mut bench = Bench::mock("");
+    bench.check_failure("crash", &crashed("running the model"));
+    bench.check_failure("load crash", &crashed("loading the model"));
+}
+
+#[test]
+fn a_hang_is_stopped() {
+    let stopped =
+        |stage: &str| format!("m.onnx: not done within 1 s, the profile's `limits.time_s` (stopped while {stage})");
+    let mut bench = Bench::mock("limits: {time_s: 1}");
+    let start = Instant::now();
+    bench.check_failure("hang", &stopped("running the model"));
+    bench.check_failure("load hang", &stopped("loading the model"));
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn too_much_memory_is_stopped() {
+    let stopped = |stage: &str| {
+        format!("m.onnx: needs more than 300 MiB, the profile's `limits.memory_mib` (stopped while {stage})")
+    };
+    let mut bench = Bench::mock("limits: {memory_mib: 300}");
+    bench.check_failure("load allocate 100000", &stopped("loading the model"));
+    bench.check_failure("allocate 100000", &stopped("running the model"));
+}
+
+#[test]
+fn an_executable_that_is_no_worker_is_named() {
+    for (executable, expected) in [
+        ("/nonexistent/tegu", "no worker process: /nonexistent/tegu: No such file or directory (os error 2)"),
+        ("/bin/true", "no worker process: /bin/true: exited with code 0 before it said hello"),
+    ] {
+        let profile = HardwareProfile::find("host-cpu-tract").unwrap();
+        let mut device =
+            device::open(profile, OpenOptions { executable: Some(executable.into()), library: None }).unwrap();
+        assert_eq!(device.measure(&Job::of_model("m.onnx")).unwrap_err().to_string(), expected);
+    }
+}
+
+/// This test is its own client: run again with the variable set, it measures a model that hangs.
+#[test]
+fn a_worker_ends_when_its_client_is_killed() {
+    const CLIENT: &str = "TEGU_TEST_IS_CLIENT";
+    let mut bench = Bench::mock("limits: {time_s: 60}");
+    if std::env::var_os(CLIENT).is_some() {
+        let error = bench.measure("hang").unwrap_err();
+        panic!("the client was not killed: {error}");
+    }
+    let mut client = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_worker_ends_when_its_client_is_killed"])
+        .env(CLIENT, "1")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let worker = wait_for("the worker", || children(client.id()).first().copied());
+    // Long enough to be in the middle of the measurement; if it is not, the test is weaker, not wrong.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(is_running(worker));
+    client.kill().unwrap();
+    client.wait().unwrap();
+    wait_for("the worker's end", || (!is_running(worker)).then_some(()));
+}
+
+#[test]
+fn a_replay_gives_what_a_device_gave() {
+    let mut bench = Bench::mock("");
+    let (good, bad) = (ArchId::new("0a"), ArchId::new("0b"));
+    let outcomes = [(&good, bench.measure("")), (&bad, bench.measure("fail on request"))];
+    let lines = outcomes.each_ref().map(|(arch, outcome)| {
+        let record = Record::new((*arch).clone(), "bench", outcome);
+        serde_json::to_string(&record).unwrap() + "\n"
+    });
+    std::fs::write(bench.folder.path().join("measurements.jsonl"), lines.concat()).unwrap();
+
+    let profile =
+        format!("name: again\ndescription: again\nlocation: {{replay: {{study: {:?}}}}}", bench.folder.path());
+    let profile = HardwareProfile::parse(&profile, Path::new("again.yaml")).unwrap();
+    let mut replay = device::open(profile, OpenOptions::default()).unwrap();
+    let mut job = |arch: &ArchId| replay.measure(&Job { arch_id: Some(arch.clone()), ..Job::of_model("m.onnx") });
+    assert_eq!(job(&good).unwrap(), *outcomes[0].1.as_ref().unwrap());
+    assert_eq!(job(&bad).unwrap_err().to_string(), outcomes[1].1.as_ref().unwrap_err().to_string());
+    let error = job(&ArchId::new("0c")).unwrap_err().to_string();
+    assert!(error.starts_with("no measurement of architecture 0c is recorded in "), "{error}");
+}
+
+/// A model with one convolution and a sigmoid, its batch dimension open.
+fn conv_sigmoid() -> Vec<u8> {
+    let mut graph = GraphBuilder::new(Shape::Map { channels: 3, height: 16, width: 16 });
+    let conv = Conv2d { out_channels: 8, window: Window::same(3, 1), groups: 1, bias: true };
+    let conv = graph.push("conv", Op::Conv2d(conv), &[graph.input()]).unwrap();
+    let sigmoid = graph.push("sigmoid", Op::Activation(Activation::Sigmoid), &[conv]).unwrap();
+    let graph = graph.finish(sigmoid);
+    let weights = Weights::random(&graph, Init::default(), 1, &candle_core::Device::Cpu).unwrap();
+    let options = ExportOptions { batch: Batch::Dynamic, ..ExportOptions::default() };
+    onnx::export(&graph, &weights, &Metadata::default(), options).unwrap().bytes
+}
+
+#[test]
+fn a_models_open_batch_is_the_profiles() {
+    let mut bench = Bench::new("runtime: tract\nbatch: 3");
+    let found = bench.measure(conv_sigmoid()).unwrap();
+    assert_eq!((found.runtime.as_str(), found.threads, found.batch), ("tract", 1, 3));
+    assert_eq!(found.execution_provider, "cpu");
+}
+
+#[test]
+fn an_operator_that_the_target_lacks_is_named() {
+    let mut bench = Bench::new("unsupported_operators: [Softmax, Sigmoid]");
+    let error = bench.measure(conv_sigmoid()).unwrap_err().to_string();
+    let path = bench.folder.path().join("m.onnx");
+    let expected = "operator `Sigmoid` is among the `unsupported_operators` of profile `bench`";
+    assert_eq!(error, format!("{}: {expected}", path.display()));
+}
+
+#[test]
+fn a_file_that_is_no_model_is_refused() {
+    let mut bench = Bench::new("runtime: tract");
+    let model = conv_sigmoid();
+    let (truncated, garbage) = (&model[..model.len() / 2], "<!doctype html><title>404</title>");
+    let truncated_or_other = "is it truncated, or of another format?";
+    for (contents, expected) in
+        [(truncated, truncated_or_other), (garbage.as_bytes(), truncated_or_other), (b"", "the file is empty")]
+    {
+        let error = bench.measure(contents).unwrap_err().to_string();
+        let start = format!("can't prepare {}: not a valid ONNX model: ", bench.folder.path().join("m.onnx").display());
+        assert!(error.starts_with(&start) && error.ends_with(expected), "{error}");
+    }
+    bench.measure(&model).unwrap();
+}
+
+/// These need ONNX Runtime's library: what the README's test command installs.
+#[test]
+fn the_hosts_profiles_measure_here() {
+    for name in ["host-cpu-tract", "host-cpu-ort", "host-cpu-ort-1thread"] {
+        let mut device = device::open(HardwareProfile::find(name).unwrap(), options()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("m.onnx");
+        std::fs::write(&model, conv_sigmoid()).unwrap();
+        let found = device.measure(&Job::of_model(model)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(found.device == name && found.p50_ms > 0.0 && found.threads >= 1, "{found:?}");
+    }
+}
+
+/// A provider that is there measures; one that is not says so, and nothing runs on the CPU in its place.
+#[test]
+fn a_profile_whose_provider_is_absent_says_so() {
+    for name in ["openvino-cpu", "cuda", "tensorrt"] {
+        let profile = HardwareProfile::find(name).unwrap();
+        let provider = profile.execution_provider.clone().unwrap().name;
+        let mut device = device::open(profile, options()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("m.onnx");
+        std::fs::write(&model, conv_sigmoid()).unwrap();
+        match device.measure(&Job::of_model(model)) {
+            Ok(found) => assert_eq!(found.execution_provider, provider),
+            Err(error) => assert!(error.to_string().contains(&format!("`{provider}`")), "{name}: {error}"),
+        }
+    }
+}
+
+fn children(parent: u32) -> Vec<Pid> {
+    let mut system = System::new().unwrap();
+    system.refresh_processes(ProcessesToUpdate::All, true);
+    let processes = system.processes().iter();
+    // On Linux, threads are listed as well.
+    let own = processes.filter(|(_, process)| process.thread_kind().is_none());
+    own.filter(|(_, process)| process.parent() == Some(Pid::from_u32(parent))).map(|(pid, _)| *pid).collect()
+}
+
+/// Whether the process is there and no zombie.
+fn is_running(pid: Pid) -> bool {
+    let mut system = System::new().unwrap();
+    system.refresh_processes(ProcessesToUpdate::Some(&[pid]), true);
+    system.process(pid).is_some_and(|process| !matches!(process.status(), ProcessStatus::Zombie | ProcessStatus::Dead))
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        match look() {
+            Some(found) => return found,
+            None if start.elapsed() > Duration::from_secs(20) => panic!("{what} did not come"),
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
