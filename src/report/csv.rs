@@ -1,4 +1,4 @@
-//! CSV: one line a trial, units in the column names. An empty field is a value that is not known.
+//! CSV: one line a trial, units in the column names. An indicator that is an objective too has one column. An empty field is a value that is not known.
 
 use super::{StudyReport, TrialRow, TrialState};
 
@@ -30,7 +30,7 @@ fn header(report: &StudyReport) -> Vec<String> {
         unit if objective.name.ends_with(&format!("_{unit}")) => objective.name.clone(),
         unit => format!("{}_{unit}", objective.name),
     }));
-    names.extend(report.indicators.iter().map(|indicator| indicator.name.clone()));
+    names.extend(report.other_indicators().map(|indicator| indicator.name.clone()));
     names.extend(["params", "live_params", "macs"].map(str::to_owned));
     for device in &report.devices {
         let measured =
@@ -60,7 +60,7 @@ fn record(report: &StudyReport, row: &TrialRow) -> Vec<String> {
         row.arch_id.clone(),
     ];
     fields.extend(report.objectives.iter().map(|objective| text(row.objectives.get(&objective.name))));
-    fields.extend(report.indicators.iter().map(|indicator| text(row.indicators.get(&indicator.name))));
+    fields.extend(report.other_indicators().map(|indicator| text(row.indicators.get(&indicator.name))));
     fields.extend([text(row.params), text(row.live_params), text(row.macs)]);
     for device in &report.devices {
         let measured = row.measurements.get(&device.name);

@@ -36,7 +36,7 @@ pub struct StudyReport {
     pub config_yaml: String,
     /// What was optimised, in the order of [`reference_point`](Self::reference_point).
     pub objectives: Vec<ObjectiveInfo>,
-    /// The indicators that were computed.
+    /// The indicators that were computed. One with an objective's name is that objective.
     pub indicators: Vec<IndicatorInfo>,
     /// Where trials were measured.
     pub devices: Vec<DeviceInfo>,
@@ -210,7 +210,7 @@ pub struct MeasurementSummary {
     /// 90th percentile.
     #[serde(default)]
     pub p90_ms: Option<f64>,
-    /// Whether the measurement can be trusted.
+    /// Whether the measurement can be trusted: `stable`, or what is wrong with it, which is then shown with it.
     pub verdict: String,
     /// Timed runs.
     pub samples: usize,
@@ -314,6 +314,11 @@ pub fn write(report: &StudyReport, folder: &Path) -> Result<(), ReportError> {
 }
 
 impl StudyReport {
+    /// The indicators that no objective has the name of: those that are objectives too are shown once.
+    pub fn other_indicators(&self) -> impl Iterator<Item = &IndicatorInfo> {
+        self.indicators.iter().filter(|indicator| self.objectives.iter().all(|o| o.name != indicator.name))
+    }
+
     /// The trials on the front, best value of the first objective first.
     pub fn front_rows(&self) -> Vec<&TrialRow> {
         let mut rows: Vec<&TrialRow> = self.front.iter().filter_map(|&index| self.trials.get(index)).collect();
@@ -335,10 +340,9 @@ impl TrialRow {
         self.state == TrialState::Complete
     }
 
-    /// The confidence interval, in ms, of the objective that is the latency of a device.
-    pub fn interval_ms(&self, objective: &ObjectiveInfo) -> Option<[f64; 2]> {
-        let device = objective.device.as_ref()?;
-        self.measurements.get(device).map(|measured| measured.ci95_ms)
+    /// The measurement behind an objective that is the latency of a device.
+    pub fn measurement(&self, objective: &ObjectiveInfo) -> Option<&MeasurementSummary> {
+        self.measurements.get(objective.device.as_ref()?)
     }
 }
 

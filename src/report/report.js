@@ -20,9 +20,11 @@ function field(id, label, group, value, more) {
   const f = { id, label, group, value, unit: "", direction: null, interval: () => null, format: number, ...more };
   f.half = t => { const ci = f.interval(t); return ci && Math.max(0, f.value(t) - ci[0], ci[1] - f.value(t)); };
   f.text = t => f.format(f.value(t)) + (f.half(t) === null ? "" : ` ± ${number(f.half(t), 2)}`) + (f.unit && known(f.value(t)) ? ` ${f.unit}` : "");
-  f.rich = t => [f.format(f.value(t)), f.half(t) === null ? null : el("span", { class: "pm" }, ` ± ${number(f.half(t), 2)}`)];
+  f.rich = t => [f.format(f.value(t)), f.half(t) === null ? null : el("span", { class: "pm" }, ` ± ${number(f.half(t), 2)}`), doubt(t, f)];
   return f;
 }
+/* What is wrong with the measurement behind a value. */
+const doubt = (t, f) => { const verdict = t.measurements[f.device]?.verdict; return verdict && verdict !== "stable" ? [" ", el("span", { class: "badge failed" }, verdict)] : null; };
 const interval = device => t => t.measurements[device]?.ci95_ms ?? null;
 const objectiveFields = report.objectives.map(o => field(`objective ${o.name}`, o.name, "objectives", t => t.objectives[o.name],
   { unit: o.unit, direction: o.direction, objective: true, device: o.device, interval: o.device ? interval(o.device) : () => null }));

@@ -2,12 +2,12 @@
 
 use super::number::{count, duration, significant};
 use super::{Direction, ObjectiveInfo, StudyReport, TrialRow};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
 /// The table and the lines below it. Where the table would be wider than `width` columns, the architectures are
 /// listed below it instead of being a column of it, so that each can still be copied as a whole.
 pub fn render(report: &StudyReport, width: Option<usize>) -> String {
-    let complete = report.trials.iter().filter(|trial| trial.is_complete()).count();
+    let complete = report.trials.iter().filter(|trial| trial.is_complete() && !trial.control).count();
     let mut text = format!(
         "Pareto front of {}: {} of {complete} complete trials in {} ({} architectures)\n\n",
         report.study,
@@ -42,10 +42,12 @@ pub fn render(report: &StudyReport, width: Option<usize>) -> String {
 /// The trials as a table, with the architecture as the last column where asked for.
 fn front(report: &StudyReport, rows: &[&TrialRow], with_arch: bool) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    // One line below the header: rows are short, and a terminal is low.
+    let line = LineStyle::none().fill('─').junction('─');
+    table.load_style(TableStyle::new().header_separator(line).bottom_border(line));
     let mut header = vec!["trial".to_owned()];
     header.extend(report.objectives.iter().map(title));
-    header.extend(report.indicators.iter().map(|i| format!("{} {}", i.name, arrow(i.direction))));
+    header.extend(report.other_indicators().map(|i| format!("{} {}", i.name, arrow(i.direction))));
     header.extend(["params".to_owned(), "MACs".to_owned()]);
     let numeric = header.len();
     if with_arch {
@@ -55,7 +57,7 @@ fn front(report: &StudyReport, rows: &[&TrialRow], with_arch: bool) -> String {
     for row in rows {
         let mut cells = vec![row.number.to_string()];
         cells.extend(report.objectives.iter().map(|objective| value(row, objective)));
-        cells.extend(report.indicators.iter().map(|indicator| {
+        cells.extend(report.other_indicators().map(|indicator| {
             row.indicators.get(&indicator.name).map_or("–".to_owned(), |value| significant(*value, 4))
         }));
         cells.extend([row.params, row.macs].map(|size| size.map_or("–".to_owned(), count)));
@@ -96,10 +98,10 @@ fn outcome(report: &StudyReport) -> String {
         format!("{} {}", objective.name, [&significant(*value, 4), objective.unit.as_str()].join(" ").trim_end())
     });
     text.push_str(&format!("\nReference point: {}\n", point.collect::<Vec<_>>().join(", ")));
-    for summary in [Some(search), report.control.as_ref()].into_iter().flatten() {
+    let control = report.control.as_ref().map(|control| (format!("{} search", control.sampler), control));
+    for (name, summary) in [Some((search.sampler.clone(), search)), control].into_iter().flatten() {
         text.push_str(&format!(
-            "Time of {}: {} (scoring {}, exporting {}, measuring {})",
-            summary.sampler,
+            "Time of {name}: {} (scoring {}, exporting {}, measuring {})",
             duration(summary.total_s),
             duration(summary.scoring_s),
             duration(summary.exporting_s),
@@ -127,12 +129,11 @@ fn arrow(direction: Direction) -> char {
 
 fn value(row: &TrialRow, objective: &ObjectiveInfo) -> String {
     let Some(value) = row.objectives.get(&objective.name) else { return "–".to_owned() };
-    match row.interval_ms(objective) {
-        Some([low, high]) => {
-            format!("{} ± {}", significant(*value, 4), significant((value - low).max(high - value).max(0.0), 2))
-        }
-        None => significant(*value, 4),
-    }
+    let Some(measured) = row.measurement(objective) else { return significant(*value, 4) };
+    let [low, high] = measured.ci95_ms;
+    let half = (value - low).max(high - value).max(0.0);
+    let doubt = if measured.verdict == "stable" { String::new() } else { format!(" {}", measured.verdict) };
+    format!("{} ± {}{doubt}", significant(*value, 4), significant(half, 2))
 }
 
 /// The size of a space: digits while they can be read, else a power of ten.
