@@ -4,13 +4,16 @@
 //! TEG indicators ([`indicator`]), exported to ONNX ([`onnx`]), measured in a child process on the target
 //! ([`device`]), and searched for the Pareto front of quality against measured cost ([`study`]).
 //!
-//! The modules stand in the order in which a candidate passes through them: an import points to the left.
-//! ARCHITECTURE.md has the picture, and `tests/layering.rs` holds the code to it.
+//! ARCHITECTURE.md has the way of a candidate through the modules; an import points to the left of it, which
+//! `tests/layering.rs` holds the code to.
 #![warn(missing_docs)]
 
-pub mod yaml;
+pub mod cli;
+pub mod config;
+pub mod device;
 pub mod genotype;
 pub mod graph;
+pub mod indicator;
 pub mod kernels;
 pub mod latency;
 pub mod network;
@@ -21,8 +24,5 @@ pub mod report;
 pub mod runtime;
 pub mod sampler;
 pub mod space;
-pub mod device;
-pub mod indicator;
 pub mod study;
-pub mod cli;
-pub mod config;
+pub mod yaml;

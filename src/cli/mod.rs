@@ -1,1 +1,138 @@
 //! Arguments, progress, messages: the only module that prints.
+//!
+//! Exit codes: 0 all went well, 1 it failed, 2 the input is at fault (arguments, a config, a space, a profile, a
+//! model), 130 interrupted.
+
+mod export;
+mod interrupt;
+mod network;
+mod profile;
+mod progress;
+mod report;
+mod runtime;
+mod score;
+mod search;
+
+use crate::device::{DeviceError, ProfileError};
+use crate::space::SpaceError;
+use crate::study::StudyError;
+use crate::yaml::YamlError;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Hardware-aware neural architecture search: networks that are good and fast on your device.
+#[derive(Debug, Parser)]
+#[command(name = "tegu", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print results only, no progress
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Say more: -v for what is done, -vv for details
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 all went well, 1 it failed, 2 the input is at fault, 130 interrupted (the same command goes on).";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run or resume a search; ends with a Pareto front, ONNX models and a report
+    Search(search::Args),
+    /// Score architectures without training
+    Score(score::Args),
+    /// Write one architecture as ONNX
+    Export(export::Args),
+    /// Measure the latency of any ONNX model
+    Profile(profile::Args),
+    /// Write and print the report of a study again
+    Report(report::Args),
+    /// What runs models here
+    Runtime(runtime::Args),
+    /// Measure models for a parent process (JSON lines on standard input and output)
+    #[command(hide = true)]
+    Worker,
+}
+
+/// Input that a command refuses.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct InputError(String);
+
+/// The user stopped it.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted: the same command goes on where it stopped")]
+struct Interrupted;
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Command::Worker = cli.command {
+        return match crate::device::worker::serve_stdio() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    log_to_stderr(cli.verbose, cli.quiet);
+    let result = match &cli.command {
+        Command::Search(args) => search::run(args, cli.quiet),
+        Command::Score(args) => score::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Profile(args) => profile::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Runtime(args) => runtime::run(args),
+        Command::Worker => Ok(()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: {error:#}", if error.is::<Interrupted>() { "tegu" } else { "error" });
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let input = error.is::<InputError>()
+        || error.is::<YamlError>()
+        || error.is::<SpaceError>()
+        || error.is::<ProfileError>()
+        || matches!(error.downcast_ref(), Some(DeviceError::Unreadable { .. }))
+        || error.downcast_ref().is_some_and(StudyError::is_input);
+    match (input, error.is::<Interrupted>()) {
+        (true, _) => 2,
+        (_, true) => 130,
+        _ => 1,
+    }
+}
+
+fn log_to_stderr(verbose: u8, quiet: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn",
+        (_, 1) => "tegu=info,warn",
+        _ => "tegu=debug,info",
+    };
+    let filter = EnvFilter::try_from_env("TEGU_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+}
+
+/// Prints `value` as one JSON line.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(value)?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

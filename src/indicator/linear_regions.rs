@@ -25,7 +25,15 @@ impl Indicator for LinearRegions {
     }
 
     fn description(&self) -> &'static str {
-        "expressivity: linear regions that a batch of images falls into (TEG-NAS, Section 3.2)"
+        "expressivity: how many linear pieces the network cuts its inputs into"
+    }
+
+    fn formula(&self) -> &'static str {
+        "number of distinct ReLU sign patterns over 3 × 1000 images"
+    }
+
+    fn source(&self) -> &'static str {
+        "Chen et al. 2021 (TEG-NAS), Section 3.2"
     }
 
     fn evaluate(&self, probe: &Probe) -> Result<f64, IndicatorError> {

@@ -35,8 +35,14 @@ pub trait Indicator: Send + Sync {
     /// Whether more or less of it is better.
     fn direction(&self) -> Direction;
 
-    /// What it tells, and its source, in a line.
+    /// What it says of a network.
     fn description(&self) -> &'static str;
+
+    /// How it is computed.
+    fn formula(&self) -> &'static str;
+
+    /// Paper and section.
+    fn source(&self) -> &'static str;
 
     /// The candidate's value; always finite.
     ///

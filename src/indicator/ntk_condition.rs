@@ -21,7 +21,15 @@ impl Indicator for NtkCondition {
     }
 
     fn description(&self) -> &'static str {
-        "trainability: condition number of the neural tangent kernel (TEG-NAS, Section 3.1)"
+        "trainability: how evenly gradient descent learns"
+    }
+
+    fn formula(&self) -> &'static str {
+        "κ = λ_max / λ_min of the neural tangent kernel"
+    }
+
+    fn source(&self) -> &'static str {
+        "Chen et al. 2021 (TEG-NAS), Section 3.1"
     }
 
     fn evaluate(&self, probe: &Probe) -> Result<f64, IndicatorError> {

@@ -21,7 +21,15 @@ impl Indicator for NtkRegression {
     }
 
     fn description(&self) -> &'static str {
-        "generalisation: error of kernel regression with the neural tangent kernel (TEG-NAS, Section 3.3)"
+        "generalisation: error of kernel regression onto a second batch"
+    }
+
+    fn formula(&self) -> &'static str {
+        "mean_i Σ_c (K_yx K_xx⁻¹ Y_x − Y_y)²"
+    }
+
+    fn source(&self) -> &'static str {
+        "Chen et al. 2021 (TEG-NAS), Section 3.3"
     }
 
     fn evaluate(&self, probe: &Probe) -> Result<f64, IndicatorError> {

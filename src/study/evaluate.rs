@@ -13,7 +13,6 @@ use crate::graph::Graph;
 use crate::indicator::{self, IndicatorError, Probes, Reference, Values};
 use crate::latency::Measurement;
 use crate::network::{Init, Weights};
-use crate::objective::ObjectiveVector;
 use crate::onnx::{self, Batch, ExportOptions, Metadata};
 use crate::sampler::{RandomSearch, Sampler};
 use crate::space::Scale;
@@ -53,7 +52,7 @@ impl<E: Into<StudyError>> From<E> for Failure {
 }
 
 /// The name of an architecture's file among the models.
-pub(super) fn model_file(id: &ArchId) -> String {
+pub(crate) fn model_file(id: &ArchId) -> String {
     format!("{id}.onnx")
 }
 
@@ -134,9 +133,9 @@ impl<'a> Evaluator<'a> {
         Ok(record)
     }
 
-    /// The objectives of a trial as the samplers see them; none if it failed.
-    pub(super) fn vector(&self, record: &TrialRecord) -> Option<ObjectiveVector> {
-        vector(self.plan, record)
+    /// Stores where hypervolumes are measured from.
+    pub(super) fn put_reference_point(&mut self, costs: &[f64]) -> Result<(), StudyError> {
+        Ok(self.store.put_fact("reference_point", &costs)?)
     }
 
     fn objectives(&mut self, record: &mut TrialRecord) -> Result<BTreeMap<String, f64>, Failure> {
@@ -258,14 +257,6 @@ impl<'a> Evaluator<'a> {
         }
         Ok(slot.as_mut().expect("it was just opened"))
     }
-}
-
-/// The objectives of a trial as the samplers see them; none if it failed.
-pub(crate) fn vector(plan: &Plan, record: &TrialRecord) -> Option<ObjectiveVector> {
-    let TrialState::Complete { objectives } = &record.state else { return None };
-    let values: Option<Vec<f64>> =
-        plan.objectives.as_slice().iter().map(|objective| objectives.get(&objective.name).copied()).collect();
-    plan.objectives.vector(&values?).ok()
 }
 
 /// The reference sample's values, drawn and scored as far as the store does not have them.

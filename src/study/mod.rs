@@ -14,13 +14,15 @@ pub use progress::{Event, Observer, Role, Silent};
 use crate::device::{DeviceError, OpenOptions, ProfileError};
 use crate::genotype::ArchId;
 use crate::indicator::IndicatorError;
-use crate::objective::ObjectiveVector;
+use crate::objective::{ObjectiveVector, Objectives};
 use crate::onnx::OnnxError;
 use crate::pareto::ParetoFront;
 use crate::sampler::Sampler;
 use crate::space::SpaceError;
 use crate::yaml::YamlError;
-use evaluate::{Evaluator, model_file, vector};
+pub(crate) use evaluate::model_file;
+use evaluate::Evaluator;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use store::{Store, StoreError, TrialRecord, TrialState};
 
@@ -109,6 +111,16 @@ pub enum StudyError {
     },
 }
 
+impl StudyError {
+    /// Whether it is the user's input that is at fault.
+    pub fn is_input(&self) -> bool {
+        matches!(
+            self,
+            Self::Yaml(_) | Self::Config { .. } | Self::Changed { .. } | Self::Space(_) | Self::Profile(_)
+        )
+    }
+}
+
 /// Name of the store in a study's folder.
 pub const STORE: &str = "study.sqlite";
 /// Name of the folder of ONNX models in a study's folder.
@@ -131,9 +143,7 @@ impl Study {
                 }
             }
             None => {
-                store.put_fact("created_unix_s", &unix_now_s())?;
-                store.put_fact("tegu_version", &env!("CARGO_PKG_VERSION"))?;
-                store.put_fact("config_yaml", &serde_yaml::to_string(&fingerprint).unwrap_or_default())?;
+                store.put_fact("study", &StudyFacts::new(&plan)?)?;
                 // The last one: a study without a config is not begun.
                 store.put_fact("config", &fingerprint)?;
             }
@@ -198,7 +208,6 @@ fn drive(
     let name = sampler.name().to_owned();
     let trials = tracker.plan.config.search.trials;
     let stored = evaluator.stored(&name)?;
-    tracker.start(role);
     let mut done = 0;
     while done < trials {
         let batch = sampler.ask((trials - done).min(BATCH));
@@ -225,12 +234,14 @@ fn drive(
                 None if observer.interrupted() => return Ok(Outcome::Interrupted),
                 None => evaluator.trial(&name, done as u64, genotype)?,
             };
-            let vector = evaluator.vector(&record);
+            let vector = vector(&tracker.plan.objectives, &record);
             sampler.tell(genotype, vector.as_ref());
             done += 1;
-            tracker.trial(role, &record, vector, done <= stored.len(), observer);
+            let hypervolume = tracker.trial(role, &record, vector);
+            let resumed = done <= stored.len();
+            observer.on(&Event::Trial { role, record: &record, done, total: trials, resumed, hypervolume });
         }
-        tracker.end_of_batch()?;
+        tracker.end_of_batch(evaluator)?;
     }
     Ok(Outcome::Finished)
 }
@@ -238,56 +249,52 @@ fn drive(
 /// Most candidates that are scored together, before they are measured.
 const BATCH: usize = 16;
 
-/// Follows the front and its hypervolume, and keeps the models of the search's front alone.
+/// Follows the fronts and their hypervolumes, and keeps the models of the search's front alone.
 struct Tracker {
     plan: Plan,
     folder: PathBuf,
-    front: ParetoFront<ArchId>,
-    /// The worst values of the search's first batch.
+    search: ParetoFront<ArchId>,
+    control: ParetoFront<ArchId>,
+    /// Where hypervolumes are measured from, once the first batch is done.
     reference: Option<Vec<f64>>,
     /// Vectors of the batch that is running.
     batch: Vec<ObjectiveVector>,
-    done: usize,
 }
 
 impl Tracker {
     fn new(plan: &Plan, folder: &Path) -> Self {
         let (plan, folder) = (plan.clone(), folder.to_owned());
-        Self { plan, folder, front: ParetoFront::new(), reference: None, batch: vec![], done: 0 }
+        let (search, control) = (ParetoFront::new(), ParetoFront::new());
+        Self { plan, folder, search, control, reference: None, batch: vec![] }
     }
 
-    fn trial(
-        &mut self,
-        role: Role,
-        record: &TrialRecord,
-        vector: Option<ObjectiveVector>,
-        resumed: bool,
-        observer: &mut dyn Observer,
-    ) {
-        self.done += 1;
+    fn trial(&mut self, role: Role, record: &TrialRecord, vector: Option<ObjectiveVector>) -> Option<f64> {
+        let front = match role {
+            Role::Search => &mut self.search,
+            Role::Control => &mut self.control,
+        };
         if let Some(vector) = vector {
-            if role == Role::Search {
-                self.front.insert(record.arch_id.clone(), vector.clone());
-            }
+            front.insert(record.arch_id.clone(), vector.clone());
             self.batch.push(vector);
         }
-        let total = self.plan.config.search.trials;
-        let hypervolume = self.reference.as_ref().map(|reference| self.front.hypervolume(reference));
-        observer.on(&Event::Trial { role, record, done: self.done, total, resumed, hypervolume });
+        self.reference.as_ref().map(|reference| front.hypervolume(reference))
     }
 
-    fn end_of_batch(&mut self) -> Result<(), StudyError> {
+    fn end_of_batch(&mut self, evaluator: &mut Evaluator) -> Result<(), StudyError> {
         let batch = std::mem::take(&mut self.batch);
         if self.reference.is_none() {
             self.reference = worst(&batch);
+            if let Some(reference) = &self.reference {
+                evaluator.put_reference_point(reference)?;
+            }
         }
-        let keep: Vec<String> = self.front.members().iter().map(|(id, _)| model_file(id)).collect();
+        // What left the front never comes back to it.
+        let keep: Vec<String> = self.search.members().iter().map(|(id, _)| model_file(id)).collect();
         let folder = self.folder.join(MODELS);
         let failed = |source| StudyError::File { path: folder.clone(), source };
         for entry in std::fs::read_dir(&folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !keep.contains(&name) {
+            if !keep.contains(&entry.file_name().to_string_lossy().into_owned()) {
                 std::fs::remove_file(entry.path()).map_err(failed)?;
             }
         }
@@ -295,8 +302,55 @@ impl Tracker {
     }
 }
 
+/// What a report needs to know of a study beside its trials: the fact `study` of the store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StudyFacts {
+    /// Name of the study.
+    pub study: String,
+    /// Name of the space.
+    pub space: String,
+    /// Number of genotypes of the space.
+    pub space_size: f64,
+    /// The study's seed.
+    pub seed: u64,
+    /// The version of Tegu that began it.
+    pub tegu_version: String,
+    /// When it began, in seconds since 1970.
+    pub created_unix_s: u64,
+    /// What is optimised.
+    pub objectives: Objectives,
+    /// Name of the search's sampler.
+    pub search: String,
+    /// Name of the control's sampler, where there is one.
+    pub control: Option<String>,
+}
+
+impl StudyFacts {
+    fn new(plan: &Plan) -> Result<Self, StudyError> {
+        Ok(Self {
+            study: plan.config.study.clone(),
+            space: plan.space.name.clone(),
+            space_size: plan.space.size(),
+            seed: plan.config.seed,
+            tegu_version: env!("CARGO_PKG_VERSION").to_owned(),
+            created_unix_s: unix_now_s(),
+            objectives: plan.objectives.clone(),
+            search: plan.sampler()?.name().to_owned(),
+            control: plan.control()?.map(|sampler| sampler.name().to_owned()),
+        })
+    }
+}
+
+/// The objectives of a trial as samplers and fronts see them; none if it failed.
+pub fn vector(objectives: &Objectives, record: &TrialRecord) -> Option<ObjectiveVector> {
+    let TrialState::Complete { objectives: values } = &record.state else { return None };
+    let value = |objective: &crate::objective::Objective| values.get(&objective.name).copied();
+    let values: Option<Vec<f64>> = objectives.as_slice().iter().map(value).collect();
+    objectives.vector(&values?).ok()
+}
+
 /// For each objective, the worst cost among `vectors`.
-pub fn worst(vectors: &[ObjectiveVector]) -> Option<Vec<f64>> {
+fn worst(vectors: &[ObjectiveVector]) -> Option<Vec<f64>> {
     let first = vectors.first()?.costs().to_vec();
     Some(vectors.iter().fold(first, |worst, vector| {
         worst.iter().zip(vector.costs()).map(|(a, b)| a.max(*b)).collect()

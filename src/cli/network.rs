@@ -1,0 +1,59 @@
+//! Arguments that several commands share: a space, and the size of its full network.
+
+use super::InputError;
+use crate::space::{NetworkChanges, SearchSpace};
+
+/// A search space, and what is changed of its full network.
+#[derive(Debug, clap::Args)]
+pub(super) struct SpaceArgs {
+    /// Search space: `nas-bench-201`, `mobilenet-macro`, or the path of a YAML file
+    space: String,
+    /// Shape of one input sample
+    #[arg(long, value_name = "CxHxW", value_parser = shape)]
+    input_shape: Option<[usize; 3]>,
+    /// Number of classes
+    #[arg(long)]
+    classes: Option<usize>,
+    /// Channels behind the stem
+    #[arg(long)]
+    width: Option<usize>,
+    /// Cells or layers a stage
+    #[arg(long)]
+    depth: Option<usize>,
+}
+
+impl SpaceArgs {
+    pub(super) fn open(&self) -> anyhow::Result<SearchSpace> {
+        let changes = NetworkChanges {
+            input: self.input_shape,
+            classes: self.classes,
+            width: self.width,
+            depth: self.depth,
+        };
+        Ok(SearchSpace::open(&self.space)?.with_network(&changes)?)
+    }
+}
+
+fn shape(text: &str) -> Result<[usize; 3], String> {
+    dims(text)?.try_into().map_err(|_| format!("`{text}` has not three dimensions: expected CxHxW, as in 3x32x32"))
+}
+
+/// Reads dimensions such as `1x3x224x224`.
+pub(super) fn dims(text: &str) -> Result<Vec<usize>, String> {
+    let wrong = || format!("`{text}` is no shape: expected sizes joined by x, as in 1x3x224x224");
+    text.split('x').map(|size| size.parse().ok().filter(|&size| size > 0).ok_or_else(wrong)).collect()
+}
+
+/// Reads `name:1x3x224x224`.
+pub(super) fn named_dims(text: &str) -> Result<(String, Vec<usize>), String> {
+    let (name, sizes) = text
+        .rsplit_once(':')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| format!("`{text}` names no input: expected NAME:SIZES, as in image:1x3x224x224"))?;
+    Ok((name.to_owned(), if sizes.is_empty() { vec![] } else { dims(sizes)? }))
+}
+
+/// An error of the input.
+pub(super) fn input_error(message: impl Into<String>) -> anyhow::Error {
+    InputError(message.into()).into()
+}

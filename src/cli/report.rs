@@ -1,0 +1,57 @@
+//! `tegu report`: the report of a study again.
+
+use super::network::input_error;
+use crate::report::{self, StudyReport};
+use crate::study::STORE;
+use crate::study::store::Store;
+use std::path::{Path, PathBuf};
+
+/// Write and print the report of a study again.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The study's folder, such as runs/quickstart
+    study: PathBuf,
+    /// What to print; the files in the folder are written in any case
+    #[arg(long, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    /// The front, for people
+    Table,
+    /// All trials as JSON
+    Json,
+    /// All trials as CSV
+    Csv,
+    /// The page
+    Html,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let path = args.study.join(STORE);
+    if !path.is_file() {
+        return Err(input_error(format!("{}: no study here, expected {STORE} in the folder", args.study.display())));
+    }
+    let report = write(&Store::open_read_only(&path)?, &args.study)?;
+    match args.format {
+        Format::Table => print_table(&report, &args.study),
+        Format::Json => println!("{}", report::json::full(&report)),
+        Format::Csv => print!("{}", report::csv::trials(&report)),
+        Format::Html => print!("{}", report::html::page(&report)),
+    }
+    Ok(())
+}
+
+/// Writes the files of the report into the study's folder.
+pub(super) fn write(store: &Store, folder: &Path) -> anyhow::Result<StudyReport> {
+    let report = report::collect(store, folder)?;
+    report::write(&report, folder)?;
+    Ok(report)
+}
+
+pub(super) fn print_table(report: &StudyReport, folder: &Path) {
+    let width = comfy_table::Table::new().width().map(usize::from);
+    println!("{}", report::table::render(report, width));
+    println!("report: {}", folder.join("report.html").display());
+}

@@ -1,0 +1,159 @@
+//! `tegu score`: indicators of single architectures.
+
+use super::network::{SpaceArgs, input_error};
+use super::print_json;
+use crate::genotype::Genotype;
+use crate::indicator::{self, Combine, Images, Mode, Probes, SettingsSection};
+use crate::network::{Compute, Init};
+use crate::space::{Scale, SearchSpace};
+use anyhow::Context;
+use comfy_table::{CellAlignment, Table};
+use rayon::prelude::*;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Score architectures without training.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    space: SpaceArgs,
+    /// Architectures, as their space writes them
+    #[arg(required_unless_present = "archs")]
+    arch: Vec<String>,
+    /// File with one architecture a line
+    #[arg(long, value_name = "FILE", conflicts_with = "arch")]
+    archs: Option<PathBuf>,
+    /// One JSON line an architecture
+    #[arg(long)]
+    json: bool,
+    /// Whose settings: `fast` (ours), `compat` (the released TEG-NAS code's)
+    #[arg(long, default_value = "fast", value_parser = mode)]
+    mode: Mode,
+    /// Images of a batch
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Networks with independent weights
+    #[arg(long)]
+    networks: Option<usize>,
+    /// Seed of weights, images and labels
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// What computes: auto, cpu, cuda:N, metal
+    #[arg(long, default_value_t)]
+    compute: Compute,
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    match text {
+        "fast" => Ok(Mode::Fast),
+        "compat" => Ok(Mode::Compat),
+        _ => Err("expected fast or compat".into()),
+    }
+}
+
+/// One architecture's line.
+#[derive(Debug, Serialize)]
+struct Line {
+    arch: String,
+    id: Option<String>,
+    indicators: BTreeMap<&'static str, Option<f64>>,
+    params: u64,
+    macs: u64,
+    state: State,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Complete,
+    Failed(String),
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let space = args.space.open()?;
+    let genotypes = read(args, &space)?;
+    let settings = SettingsSection {
+        mode: args.mode,
+        batch: args.batch,
+        networks: args.networks,
+        init: Init::default(),
+        images: None::<Images>,
+        combine: Combine::default(),
+        reference: None,
+    };
+    let settings = settings.resolve();
+    if settings.batch < 2 || settings.networks < 1 {
+        return Err(input_error("--batch must be 2 or more, --networks 1 or more"));
+    }
+    let probes = Probes::new(&space, settings, args.seed, args.compute.open().context("--compute")?)?;
+    let mut lines = vec![];
+    // In blocks, so that lines come as they are ready and in order.
+    for block in genotypes.chunks(4 * rayon::current_num_threads()) {
+        let block: Vec<Line> =
+            block.par_iter().map(|genotype| line(&space, &probes, genotype)).collect::<Result<_, _>>()?;
+        if args.json {
+            block.iter().try_for_each(print_json)?;
+        } else {
+            lines.extend(block);
+        }
+    }
+    if !args.json {
+        println!("{}", table(&lines));
+    }
+    Ok(())
+}
+
+/// The architectures asked for; all are read before the first is scored.
+fn read(args: &Args, space: &SearchSpace) -> anyhow::Result<Vec<Genotype>> {
+    let Some(path) = &args.archs else {
+        return Ok(args.arch.iter().map(|arch| space.parse_arch(arch)).collect::<Result<_, _>>()?);
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| input_error(format!("{}: {error}", path.display())))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(number, line)| {
+            space.parse_arch(line).map_err(|error| input_error(format!("{}:{}: {error}", path.display(), number + 1)))
+        })
+        .collect()
+}
+
+fn line(space: &SearchSpace, probes: &Probes, genotype: &Genotype) -> anyhow::Result<Line> {
+    let cost = space.lower(genotype, Scale::Full)?.cost();
+    let (mut indicators, mut state) = (BTreeMap::new(), State::Complete);
+    for (name, score) in indicator::score(probes, space, genotype) {
+        match score {
+            Ok(value) => indicators.insert(name, Some(value)),
+            Err(error) => {
+                state = State::Failed(error.to_string());
+                indicators.insert(name, None)
+            }
+        };
+    }
+    let id = space.id(genotype).map(|id| id.to_string());
+    Ok(Line { arch: space.arch(genotype), id, indicators, params: cost.params, macs: cost.macs, state })
+}
+
+fn table(lines: &[Line]) -> Table {
+    let mut table = Table::new();
+    let indicators: Vec<&'static str> = indicator::directions().into_iter().map(|(name, _)| name).collect();
+    let mut header = vec!["architecture"];
+    header.extend(&indicators);
+    header.extend(["params", "MACs", "state"]);
+    table.set_header(&header);
+    for line in lines {
+        let mut cells = vec![line.arch.clone()];
+        let value = |name| line.indicators.get(name).copied().flatten();
+        cells.extend(indicators.iter().map(|name| value(name).map_or("-".into(), |value| format!("{value:.4}"))));
+        cells.extend([line.params.to_string(), line.macs.to_string()]);
+        cells.push(match &line.state {
+            State::Complete => "complete".into(),
+            State::Failed(reason) => format!("failed: {reason}"),
+        });
+        table.add_row(cells);
+    }
+    for column in table.column_iter_mut().skip(1).take(indicators.len() + 2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}

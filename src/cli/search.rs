@@ -1,0 +1,81 @@
+//! `tegu search`: run or resume a study.
+
+use super::progress::Progress;
+use super::{Interrupted, interrupt, report};
+use crate::device::OpenOptions;
+use crate::report as exporters;
+use crate::study::{Outcome, Plan, Study};
+use std::path::PathBuf;
+
+/// Run or resume a search.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The study's config
+    config: PathBuf,
+    /// The folder that studies are kept in
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    out: PathBuf,
+    /// Start over: removes what an earlier run of this study has left
+    #[arg(long)]
+    fresh: bool,
+    /// ONNX Runtime's library; looked for in the usual places where absent
+    #[arg(long, value_name = "FILE")]
+    ort_lib: Option<PathBuf>,
+    /// Print the front as JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
+    let plan = Plan::read(&args.config)?;
+    let folder = args.out.join(&plan.config.study);
+    if args.fresh {
+        Study::remove(&folder)?;
+    }
+    if !quiet {
+        eprint!("{}", announcement(&plan, &folder));
+    }
+    let options = OpenOptions { library: args.ort_lib.clone(), ..OpenOptions::default() };
+    let mut study = Study::open(plan, &folder, options)?;
+    interrupt::listen();
+    let mut progress = Progress::new(quiet);
+    let outcome = study.run(&mut progress);
+    progress.finish();
+    if outcome? == Outcome::Interrupted {
+        return Err(Interrupted.into());
+    }
+    let report = report::write(study.store(), &folder)?;
+    if args.json {
+        println!("{}", exporters::json::front(&report));
+    } else {
+        report::print_table(&report, &folder);
+    }
+    Ok(())
+}
+
+/// What is going to be done.
+fn announcement(plan: &Plan, folder: &std::path::Path) -> String {
+    let search = &plan.config.search;
+    let control = match plan.control() {
+        Ok(Some(control)) => format!(", then {} by {} search to compare", search.trials, control.name()),
+        _ => String::new(),
+    };
+    let sampler = plan.sampler().map(|sampler| sampler.name().to_owned()).unwrap_or_default();
+    let objectives: Vec<&str> = plan.objectives.as_slice().iter().map(|objective| objective.name.as_str()).collect();
+    let devices: Vec<String> =
+        plan.devices.iter().map(|profile| format!("{} ({})", profile.name, profile.description.trim())).collect();
+    let mut text = format!("study      {} in {}\n", plan.config.study, folder.display());
+    text += &format!(
+        "space      {}: {} architectures, {}\n",
+        plan.space.name,
+        plan.space.size(),
+        plan.space.description
+    );
+    text += &format!("objectives {}\n", objectives.join(", "));
+    text += &format!("device     {}\n", if devices.is_empty() { "none".into() } else { devices.join(", ") });
+    text += &format!(
+        "budget     {} trials by {sampler}{control}; quality is ranked in {} reference architectures\n",
+        search.trials, plan.reference
+    );
+    text
+}
