@@ -87,6 +87,9 @@ fn check(name: &str, report: &StudyReport) {
     assert_eq!(rows, report.trials.len() + failed, "{name}: rows of all trials");
     let multiples = if complete > 0 { report.indicators.len() } else { 0 };
     assert_eq!(dom.matches("data-indicator=").count(), multiples, "{name}: indicators' charts");
+    // Over evaluations, and against latency, MACs and parameters.
+    let drawn = within("multiples").matches("role=\"img\"").count();
+    assert_eq!(drawn, 4 * multiples, "{name}: small charts");
     let curves = if report.hypervolume_history.len() > 1 { 1 + usize::from(report.control.is_some()) } else { 0 };
     let lines = within("history").matches("class=\"line ").count();
     assert_eq!(lines, curves, "{name}: hypervolume curves");

@@ -119,14 +119,16 @@ const dots = points => points.map(([x, y]) => `M${x.toFixed(1)} ${y.toFixed(1)}h
 /* A line that keeps its level until the next point. */
 const steps = points => points.map(([x, y], i) => i ? `H${x.toFixed(1)}V${y.toFixed(1)}` : `M${x.toFixed(1)} ${y.toFixed(1)}`).join("");
 
-/* Draws into `host` now and whenever its width changes. */
+/* Charts whose place was not yet in the page when they were made. */
+const waiting = [];
+/* Draws into `host` as soon as it is in the page, and whenever its width changes. */
 function responsive(host, draw) {
   let width = 0;
   const redraw = () => {
     const now = Math.floor(host.clientWidth);
     if (now > 0 && now !== width) { width = now; draw(width); }
   };
-  redraw();
+  if (host.isConnected) redraw(); else waiting.push(redraw);
   // In the next frame, since drawing changes sizes itself.
   new ResizeObserver(() => requestAnimationFrame(redraw)).observe(host);
   return () => { width = 0; redraw(); };

@@ -49,7 +49,8 @@ function drawScatter(host, controls, note) {
     const y = scale(values(fy), box.bottom, box.top, state.logY && positive(fy), 7);
     const at = t => [x.at(fx.value(t)), y.at(fy.value(t))];
     const front = staircase(shown.filter(t => t.on_front), fx, fy);
-    const layers = [frame(x, y, box, axisLabel(fx), axisLabel(fy))];
+    // From the bottom up: other trials, the front's line, intervals, the front.
+    const lines = [];
     if (fx.objective && fy.objective && fx !== fy && front.length) {
       // From the best x to the best y, level by level, and out to the edges of what the front dominates.
       const points = front.map(at);
@@ -57,7 +58,7 @@ function drawScatter(host, controls, note) {
       const path = [[first[0], edge(fy, box, "y")], first];
       points.slice(1).forEach((p, i) => path.push([p[0], points[i][1]], p));
       path.push([edge(fx, box, "x"), last[1]]);
-      layers.push(svg("path", { class: "stairs", d: polyline(path) }));
+      lines.push(svg("path", { class: "stairs", d: polyline(path) }));
     }
     // A confidence interval with a cap at each end.
     const bars = (t, extra) => {
@@ -66,20 +67,22 @@ function drawScatter(host, controls, note) {
         along && along.map(v => `M${px - 4} ${y.at(v)}h8`).join("") + `M${px} ${y.at(along[0])}V${y.at(along[1])}`];
       return d.filter(Boolean).map(line => svg("path", { class: css, d: line }));
     };
-    layers.push(shown.filter(t => t.on_front).map(t => bars(t, "")));
-    const rank = t => t.on_front ? 2 : t.control ? 0 : 1;
+    lines.push(shown.filter(t => t.on_front).map(t => bars(t, "")));
+    const small = shown.length > 500 ? 3 : 4.5;
+    const rank = t => t.control ? 0 : 1;
     marks = new Map();
-    for (const t of [...shown].sort((a, b) => rank(a) - rank(b))) {
+    for (const t of shown) {
       const [px, py] = at(t);
       const attributes = { class: `mark ${kind(t)}`, "data-trial": t.index, tabindex: -1, role: "img", "aria-label": spoken(t, [fx, fy]) };
       marks.set(t, t.control && !t.on_front
-        ? svg("path", { ...attributes, d: diamond(px, py, 5) })
-        : svg("circle", { ...attributes, cx: px, cy: py, r: t.on_front ? 6.5 : 4.5 }));
+        ? svg("path", { ...attributes, d: diamond(px, py, small + 0.5) })
+        : svg("circle", { ...attributes, cx: px, cy: py, r: t.on_front ? 6.5 : small }));
     }
+    const drawn = front => shown.filter(t => t.on_front === front).sort((a, b) => rank(a) - rank(b)).map(t => marks.get(t));
     const overlay = svg("g");
     const drawing = svg("svg", { width, height: box.bottom + 46, viewBox: `0 0 ${width} ${box.bottom + 46}`, role: "group",
       "aria-label": `Scatter of ${fy.label} over ${fx.label}, ${shown.length} trials. Arrow keys move between trials, Enter selects one.` },
-      layers, [...marks.values()], overlay);
+      frame(x, y, box, axisLabel(fx), axisLabel(fy)), drawn(false), lines, drawn(true), overlay);
     const order = [...shown].sort((a, b) => fx.value(a) - fx.value(b));
     let current = order.find(t => t.on_front) || order[0];
     if (current) marks.get(current).setAttribute("tabindex", 0);

@@ -114,10 +114,10 @@ function trialTable(rows, columns, label) {
     }
     body.replaceChildren(...sorted.map(t => el("tr", { "data-trial": t.index, class: t === selected ? "selected" : null,
       onclick: e => { if (!e.target.closest("a, button") && !String(getSelection())) select(t); } },
-      columns.map((c, i) => el(i ? "td" : "th", { scope: i ? null : "row", class: [c.text && "text", c.wide && "wide"].filter(Boolean).join(" ") || null }, c.cell(t))))));
+      columns.map((c, i) => el(i ? "td" : "th", { scope: i ? null : "row", class: [c.text && "text", c.wide && "wide", c.link && "link"].filter(Boolean).join(" ") || null }, c.cell(t))))));
   };
   const heads = columns.map(column => {
-    const th = el("th", { scope: "col", class: column.text ? "text" : null });
+    const th = el("th", { scope: "col", class: [column.text && "text", column.link && "link"].filter(Boolean).join(" ") || null });
     const mark = el("span", { "aria-hidden": "true" });
     const title = typeof column.title === "string" ? column.title : column.title();
     th.append(!column.sort ? title : el("button", { type: "button", onclick: () => {
@@ -138,9 +138,9 @@ function trialTable(rows, columns, label) {
 const fieldColumn = f => ({
   title: () => [el("span", {}, f.label), f.unit && !f.label.endsWith(`_${f.unit}`) ? el("span", { class: "unit" }, ` ${f.unit}`) : null, f.direction ? el("span", { class: "unit", title: `${f.direction}` }, ` ${arrow(f.direction)}`) : null],
   cell: f.rich, sort: f.value });
-const numberColumn = { title: "trial", cell: t => el("button", { type: "button", class: "copy", "aria-label": `Select trial ${t.number}`, onclick: () => select(t) }, String(t.number)), sort: t => t.number, text: true };
+const numberColumn = { title: "trial", cell: t => el("button", { type: "button", class: "number", "aria-label": `Select trial ${t.number}`, onclick: () => select(t) }, String(t.number)), sort: t => t.number, text: true };
 const archColumn = { title: "architecture", cell: archCell, sort: t => t.arch, text: true, wide: true };
-const modelColumn = { title: "model", cell: t => t.model ? modelLink(t, "ONNX") : "–", text: true };
+const modelColumn = { title: "model", cell: t => t.model ? modelLink(t, "ONNX") : "–", text: true, link: true };
 
 function drawSummary() {
   document.querySelectorAll("section[data-title]").forEach(s => byId("contents").append(el("li", {}, el("a", { href: `#${s.id}` }, s.dataset.title))));
@@ -202,7 +202,7 @@ function drawLandscape() {
   const against = [...(costs.length ? costs : objectiveFields).slice(0, 2), macs, params];
   const key = f => f.objective ? f.label : f.id;
   byId("landscape-note").textContent = indicatorFields.length && complete.length
-    ? "Each indicator over the course of the search, and against latency and size. ρ is Spearman’s rank correlation over all complete trials; the line over evaluations is the median of the last " +
+    ? "Each indicator over the course of the search, and against latency and size. " + (report.correlations.length ? "ρ is Spearman’s rank correlation over all complete trials. " : "") + "The line over evaluations is the median of the last " +
       `${windowOf(evaluationsOf(false))} trials. Axes are logarithmic where values span more than a factor of 30.`
     : "No indicator has a value yet.";
   for (const f of complete.length ? indicatorFields : []) {
@@ -212,7 +212,7 @@ function drawLandscape() {
       el("div", { class: "heading" }, el("h3", {}, `${f.label} ${arrow(info.direction)}`), legend(true)), el("p", { class: "hint" }, info.description),
       el("div", { class: "multiples" },
         multiple(points(evaluations), "evaluation", "over evaluations", null, true),
-        against.map(a => multiple(points(a), axisLabel(a).split("  ")[0], `against ${a.label}`, rhoOf(f.label, key(a)), false)))));
+        against.filter(a => a.label !== f.label).map(a => multiple(points(a), axisLabel(a).split("  ")[0], `against ${a.label}`, rhoOf(f.label, key(a)), false)))));
   }
   const place = byId("correlations");
   if (!report.correlations.length) return place.remove();
@@ -258,4 +258,5 @@ drawTables();
 drawHistory(byId("history"), byId("history-note"));
 drawLandscape();
 drawFacts();
+waiting.forEach(redraw => redraw());
 document.body.dataset.ready = "true";
