@@ -1,7 +1,7 @@
 //! Lowering a graph to ONNX, operator by operator.
 //! Semantics of each: <https://onnx.ai/onnx/operators/>, opset 17 (the newest that tract is tested with).
 
-use super::proto::{entry, float, floats, int, integers, ints, move_outside, node, value_info};
+use super::proto::{entry, float, floats, int, integers, ints, move_outside, node, tensor_attribute, value_info};
 use super::{ExternalData, INPUT, Metadata, OUTPUT, OnnxError, OnnxModel};
 use crate::graph::{Activation, BATCH_NORM_EPS, Conv2d, Graph, NodeId, Op, Shape, Window};
 use crate::network::{Weights, WeightsError};
@@ -214,7 +214,9 @@ impl<'a> Writer<'a> {
                 self.emit("Concat", &[&batch, &sample], &shape_name, vec![int("axis", 0)]);
             }
         }
-        self.emit("ConstantOfShape", &[&shape_name], value, vec![]);
+        // The zero is spelt out: tract takes another element type for the default.
+        let zero = tensor_attribute("value", floats("", &[1], &[0.0]));
+        self.emit("ConstantOfShape", &[&shape_name], value, vec![zero]);
     }
 
     /// The value that holds an open batch dimension's size.

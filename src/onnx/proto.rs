@@ -24,6 +24,11 @@ pub(super) fn ints(name: &str, values: &[usize]) -> AttributeProto {
     AttributeProto { name: name.into(), r#type: AttributeType::Ints as i32, ints, ..Default::default() }
 }
 
+/// An attribute that is a tensor.
+pub(super) fn tensor_attribute(name: &str, value: TensorProto) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: AttributeType::Tensor as i32, t: Some(value), ..Default::default() }
+}
+
 /// A node of one output; it has its output's name.
 pub(super) fn node(op_type: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) -> NodeProto {
     NodeProto {

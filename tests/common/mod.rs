@@ -1,0 +1,153 @@
+//! What several integration tests need: graphs of every operator, data and Python from outside.
+#![allow(dead_code)]
+
+use candle_core::{Device, Tensor};
+use rand::{RngExt, SeedableRng};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use tegu::graph::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Role, Shape, Window};
+use tegu::network::Weights;
+
+/// The Python that has onnx and onnxruntime: `TEGU_TEST_PYTHON`, else the one that `tests/setup.sh` makes.
+pub fn python() -> PathBuf {
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    let python = std::env::var_os("TEGU_TEST_PYTHON").map_or(made, PathBuf::from);
+    assert!(python.exists(), "{} is missing: run tests/setup.sh, or set TEGU_TEST_PYTHON", python.display());
+    python
+}
+
+/// ONNX Runtime's library in that Python's site-packages. Every test of a binary must take this same one.
+pub fn ort_library() -> PathBuf {
+    let lib = python().parent().and_then(Path::parent).expect("python is in PREFIX/bin").join("lib");
+    let versions = std::fs::read_dir(&lib).unwrap_or_else(|error| panic!("{}: {error}", lib.display()));
+    let capi = versions.flatten().map(|version| version.path().join("site-packages/onnxruntime/capi"));
+    let capi = capi.filter(|folder| folder.is_dir()).next();
+    capi.unwrap_or_else(|| panic!("no onnxruntime in {}: run tests/setup.sh", lib.display()))
+}
+
+/// A file of the data folder beside the repository, `TEGU_DATA`.
+pub fn data(name: &str) -> PathBuf {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let path = std::env::var_os("TEGU_DATA").map_or(beside, PathBuf::from).join(name);
+    assert!(path.exists(), "{} is missing: set TEGU_DATA to the folder that holds {name}", path.display());
+    path
+}
+
+/// Weights that nothing cancels: running means and variances differ from 0 and 1 as well.
+pub fn weights(graph: &Graph, seed: u64) -> Weights {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let mut tensors = HashMap::new();
+    for parameter in graph.parameters() {
+        let count = parameter.dims.iter().product();
+        let bound = (parameter.fan_in as f32).sqrt().recip();
+        let mut draw = |low: f32, high: f32| -> Vec<f32> { (0..count).map(|_| rng.random_range(low..high)).collect() };
+        let values = match parameter.role {
+            Role::Scale | Role::RunningVariance => draw(0.5, 1.5),
+            Role::Shift | Role::RunningMean => draw(-0.5, 0.5),
+            Role::Weight | Role::Bias => draw(-bound, bound),
+        };
+        tensors.insert(parameter.name, Tensor::from_vec(values, parameter.dims, &Device::Cpu).unwrap());
+    }
+    Weights::from_tensors(graph, tensors).unwrap()
+}
+
+struct Net(GraphBuilder);
+
+impl Net {
+    fn op(&mut self, name: &str, op: Op, inputs: &[NodeId]) -> NodeId {
+        self.0.push(name, op, inputs).unwrap()
+    }
+
+    fn conv(&mut self, name: &str, input: NodeId, out_channels: usize, window: Window, groups: usize) -> NodeId {
+        let bias = name.ends_with("_bias");
+        self.op(name, Op::Conv2d(Conv2d { out_channels, window, groups, bias }), &[input])
+    }
+}
+
+/// Small graphs that together have every operator, with the name of what each is about.
+pub fn graphs() -> Vec<(&'static str, Graph)> {
+    vec![
+        ("convolutions", convolutions()),
+        ("cell", cell()),
+        ("gate", gate()),
+        ("input_is_output", input_is_output()),
+        ("identity_is_output", identity_is_output()),
+        ("names_that_collide", names_that_collide()),
+    ]
+}
+
+/// Grouped, depthwise, strided, dilated, biased; batch norm; ReLU and ReLU6; linear; softmax.
+pub fn convolutions() -> Graph {
+    let mut net = Net(GraphBuilder::new(Shape::map(3, 12, 12)));
+    let input = net.0.input();
+    let stem = net.conv("stem.conv_bias", input, 8, Window::same(3, 1), 1);
+    let norm = net.op("stem.norm", Op::BatchNorm, &[stem]);
+    let relu6 = net.op("stem.relu6", Op::Activation(Activation::Relu6), &[norm]);
+    let again = net.op("stem.relu6_again", Op::Activation(Activation::Relu6), &[relu6]);
+    let depthwise = net.conv("depthwise", again, 8, Window::same(5, 2), 8);
+    let grouped = net.conv("grouped", depthwise, 12, Window::same(3, 1), 4);
+    let dilated = Window { kernel: 3, stride: 1, padding: 2, dilation: 2 };
+    let dilated = net.conv("dilated", grouped, 12, dilated, 1);
+    let relu = net.op("relu", Op::Activation(Activation::Relu), &[dilated]);
+    let pooled = net.op("pooled", Op::GlobalAvgPool, &[relu]);
+    let dropped = net.op("dropped", Op::Dropout { probability: 0.3 }, &[pooled]);
+    let hidden = net.op("hidden", Op::Linear { out_features: 7, bias: false }, &[dropped]);
+    let logits = net.op("logits", Op::Linear { out_features: 5, bias: true }, &[hidden]);
+    let softmax = net.op("softmax", Op::Softmax, &[logits]);
+    net.0.finish(softmax)
+}
+
+/// Sums of several, absent edges, identities, padded pools, concatenation with zeros.
+pub fn cell() -> Graph {
+    let mut net = Net(GraphBuilder::new(Shape::map(4, 9, 9)));
+    let input = net.0.input();
+    let conv = net.conv("conv", input, 4, Window::same(1, 1), 1);
+    let average = net.op("average", Op::AvgPool(Window::same(3, 1)), &[conv]);
+    let strided_average = net.op("strided_average", Op::AvgPool(Window::same(3, 2)), &[conv]);
+    let skip = net.op("skip", Op::Identity, &[input]);
+    let none = net.op("none", Op::Zero, &[input]);
+    let sum = net.op("sum", Op::Add, &[average, skip, none, conv]);
+    let most = net.op("most", Op::MaxPool(Window { padding: 0, ..Window::same(2, 2) }), &[sum]);
+    let padded = net.op("padded_most", Op::MaxPool(Window::same(3, 2)), &[sum]);
+    let small = net.conv("small", most, 4, Window { padding: 1, ..Window::same(2, 1) }, 1);
+    let nothing = net.op("nothing", Op::Zero, &[small]);
+    let joined = net.op("joined", Op::Concat, &[small, padded, nothing, strided_average]);
+    net.0.finish(joined)
+}
+
+/// Squeeze and excitation: a gate of `[channels, 1, 1]`; hard-swish and sigmoid.
+pub fn gate() -> Graph {
+    let mut net = Net(GraphBuilder::new(Shape::map(6, 8, 8)));
+    let input = net.0.input();
+    let swish = net.op("swish", Op::Activation(Activation::HardSwish), &[input]);
+    let squeeze = net.op("squeeze", Op::AvgPool(Window { kernel: 8, stride: 8, padding: 0, dilation: 1 }), &[swish]);
+    let excite = net.conv("excite_bias", squeeze, 6, Window::same(1, 1), 1);
+    let sigmoid = net.op("sigmoid", Op::Activation(Activation::Sigmoid), &[excite]);
+    let gated = net.op("gated", Op::Mul, &[swish, sigmoid]);
+    let squared = net.op("squared", Op::Mul, &[gated, gated]);
+    net.0.finish(squared)
+}
+
+fn input_is_output() -> Graph {
+    let net = GraphBuilder::new(Shape::map(2, 3, 3));
+    let input = net.input();
+    net.finish(input)
+}
+
+fn identity_is_output() -> Graph {
+    let mut net = Net(GraphBuilder::new(Shape::map(2, 3, 3)));
+    let input = net.0.input();
+    let relu = net.op("relu", Op::Activation(Activation::Relu), &[input]);
+    let identity = net.op("identity", Op::Identity, &[relu]);
+    net.0.finish(identity)
+}
+
+fn names_that_collide() -> Graph {
+    let mut net = Net(GraphBuilder::new(Shape::map(2, 3, 3)));
+    let input = net.0.input();
+    let output = net.op("output", Op::Activation(Activation::Relu), &[input]);
+    let conv = net.conv("a", output, 2, Window::same(1, 1), 1);
+    let weight = net.op("a.weight", Op::Activation(Activation::Sigmoid), &[conv]);
+    let last = net.op("batch_size", Op::Add, &[weight, output]);
+    net.0.finish(last)
+}

@@ -1,0 +1,59 @@
+#!/bin/sh
+# What the tests need from outside of the repository: Python's onnx and onnxruntime in .venv, and Chromium.
+# Usage: tests/setup.sh [python|chromium]...   (both where nothing is said; quick where they are there already)
+set -eu
+cd "$(dirname "$0")/.."
+
+ONNX=1.23.2
+ONNXRUNTIME=1.31.1
+NUMPY=2.4.6
+
+setup_python() {
+    wanted="onnx==$ONNX onnxruntime==$ONNXRUNTIME numpy==$NUMPY"
+    if [ -x .venv/bin/python ] && [ "$(cat .venv/tegu-packages 2>/dev/null)" = "$wanted" ]; then
+        return
+    fi
+    if ! python3 -m venv .venv; then
+        echo "tests/setup.sh: python3 with its venv module is needed (Debian: apt-get install python3-venv)" >&2
+        exit 1
+    fi
+    # shellcheck disable=SC2086 # a list of packages
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check $wanted
+    echo "$wanted" >.venv/tegu-packages
+}
+
+setup_chromium() {
+    for name in chromium chromium-browser google-chrome; do
+        if command -v "$name" >/dev/null; then
+            return
+        fi
+    done
+    if ! command -v apt-get >/dev/null; then
+        echo "tests/setup.sh: install Chromium, the tests of the report need it" >&2
+        exit 1
+    fi
+    as_root=
+    if [ "$(id -u)" != 0 ]; then
+        # Never ask for a password: say what to do instead.
+        as_root="sudo -n"
+        if ! $as_root true 2>/dev/null; then
+            echo "tests/setup.sh: Chromium is missing, run as root: apt-get install chromium" >&2
+            exit 1
+        fi
+    fi
+    $as_root apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -qq -y --no-install-recommends chromium >/dev/null
+}
+
+if [ $# = 0 ]; then
+    set -- python chromium
+fi
+for part in "$@"; do
+    case $part in
+    python | chromium) "setup_$part" ;;
+    *)
+        echo "tests/setup.sh: no part '$part': python or chromium" >&2
+        exit 2
+        ;;
+    esac
+done
