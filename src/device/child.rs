@@ -52,6 +52,8 @@ impl WorkerProcess {
         // In a group of its own: a Ctrl-C in the terminal is the client's to handle.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::arg0(&mut command, "tegu");
         let mut child = command.spawn().map_err(|error| unusable(error.to_string()))?;
         let stdin = child.stdin.take().expect("was asked for");
         let (stdout, errors) =

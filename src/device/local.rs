@@ -32,13 +32,7 @@ impl LocalDevice {
         if let Some(worker) = self.worker.take() {
             return Ok(worker);
         }
-        let executable = match &self.executable {
-            Some(path) => path.clone(),
-            None => std::env::current_exe().map_err(|error| DeviceError::NoWorker {
-                executable: "tegu".into(),
-                reason: format!("can't find the running executable: {error}"),
-            })?,
-        };
+        let executable = self.executable.clone().map_or_else(own_executable, Ok)?;
         WorkerProcess::start(&executable)
     }
 
@@ -109,6 +103,18 @@ impl LocalDevice {
             }
         }
     }
+}
+
+/// The running executable; on Linux as the link that leads to it even after its file was replaced.
+fn own_executable() -> Result<PathBuf, DeviceError> {
+    let link = Path::new("/proc/self/exe");
+    if cfg!(target_os = "linux") && link.exists() {
+        return Ok(link.to_owned());
+    }
+    std::env::current_exe().map_err(|error| DeviceError::NoWorker {
+        executable: "tegu".into(),
+        reason: format!("can't find the running executable: {error}"),
+    })
 }
 
 impl Device for LocalDevice {

@@ -79,7 +79,9 @@ impl ReplayDevice {
                 return Err(wrong(format!("has records of {}: name one as `location.replay.device`", names())));
             }
             Some(device) if !recorded.contains(device) => {
-                return Err(wrong(format!("has no records of device `{device}`, only of {}", names())));
+                let others =
+                    if recorded.is_empty() { ": it is empty".to_owned() } else { format!(", only of {}", names()) };
+                return Err(wrong(format!("has no records of device `{device}`{others}")));
             }
             _ => {}
         }
@@ -115,4 +117,61 @@ fn read(path: &Path) -> Result<Vec<Record>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines.map(|(at, line)| serde_json::from_str(line).map_err(|error| format!("line {}: {error}", at + 1))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(arch: &str, device: &str, reason: &str) -> String {
+        format!("{{\"arch_id\": \"{arch}\", \"device\": \"{device}\", \"failed\": \"{reason}\"}}\n")
+    }
+
+    /// Opens the records `lines`, of the device named in `more`.
+    fn open(lines: &str, more: &str) -> Result<ReplayDevice, String> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("r.jsonl"), lines).unwrap();
+        let text = format!("name: a\ndescription: b\nlocation: {{replay: {{study: r.jsonl{more}}}}}");
+        let profile = HardwareProfile::parse(&text, &folder.path().join("a.yaml")).unwrap();
+        let shorter = |error: DeviceError| error.to_string().replace(&format!("{}/", folder.path().display()), "");
+        ReplayDevice::new(profile).map_err(shorter)
+    }
+
+    fn answer(device: &mut ReplayDevice, arch: &str) -> String {
+        let job = Job { arch_id: Some(ArchId::new(arch)), ..Job::of_model("m.onnx") };
+        device.measure(&job).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_last_record_of_the_device_counts() {
+        let lines =
+            [failed("0a", "x", "first"), failed("0a", "y", "other"), failed("0a", "x", "last"), "\n".to_owned()];
+        let mut device = open(&lines.concat(), ", device: x").unwrap();
+        assert_eq!(answer(&mut device, "0a"), "last");
+        assert!(answer(&mut device, "0b").starts_with("no measurement of architecture 0b is recorded in "));
+    }
+
+    fn check(lines: &str, more: &str, expected: &str) {
+        assert_eq!(open(lines, more).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn records_that_cant_be_used_are_named() {
+        let two = failed("0a", "x", "r") + &failed("0a", "y", "r");
+        check(&two, "", "r.jsonl: has records of `x`, `y`: name one as `location.replay.device`");
+        check(&two, ", device: z", "r.jsonl: has no records of device `z`, only of `x`, `y`");
+        check("", ", device: z", "r.jsonl: has no records of device `z`: it is empty");
+        check("{\"arch_id\": \"0a\"}", "", "r.jsonl: architecture 0a: expected either `measurement` or `failed`");
+        let misspelt = "{\"arch_id\": \"0a\", \"fail\": \"r\"}";
+        let error = open(&(two + misspelt), "").unwrap_err();
+        assert!(error.starts_with("r.jsonl: line 3: unknown field `fail`"), "{error}");
+    }
+
+    #[test]
+    fn records_that_are_not_there_are_named() {
+        let text = "name: a\ndescription: b\nlocation: {replay: {study: nosuch.jsonl}}";
+        let profile = HardwareProfile::parse(text, Path::new("a.yaml")).unwrap();
+        let error = ReplayDevice::new(profile).unwrap_err().to_string();
+        assert_eq!(error, "nosuch.jsonl: No such file or directory (os error 2)");
+    }
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::onnx::inspect;
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::IoBinding;
@@ -18,7 +19,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{DynValue, Tensor, TensorElementType};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The runtime of [`RuntimeKind::OnnxRuntime`](super::RuntimeKind::OnnxRuntime).
 #[derive(Clone, Debug)]
@@ -26,6 +27,12 @@ pub struct OnnxRuntime {
     library: PathBuf,
     environment: Environment,
 }
+
+/// The last error that ONNX Runtime logged: its providers say there why they can't be had, not in what they return.
+static COMPLAINT: Mutex<Option<String>> = Mutex::new(None);
+
+/// Longest reason that is passed on; the cause stands at its end.
+const LONGEST_REASON: usize = 600;
 
 /// What this process has loaded.
 static LOADED: Mutex<Option<OnnxRuntime>> = Mutex::new(None);
@@ -44,7 +51,7 @@ impl OnnxRuntime {
     pub(super) fn open(path: PathBuf) -> Result<Self, RuntimeError> {
         let unusable = |reason: String| RuntimeError::Unavailable(format!("ONNX Runtime can't be used: {reason}"));
         let library = path.canonicalize().map_err(|error| unusable(format!("{}: {error}", path.display())))?;
-        let mut loaded = LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = loaded.as_ref() {
             if loaded.library == library {
                 return Ok(loaded.clone());
@@ -58,7 +65,11 @@ impl OnnxRuntime {
             unsafe { std::env::set_var(name, value) };
         }
         let builder = ort::init_from(&library).map_err(|error| unusable(error.to_string()))?;
-        let environment = builder.with_telemetry(false).build().map_err(|error| unusable(error.to_string()))?;
+        let environment = builder
+            .with_telemetry(false)
+            .with_logger(Arc::new(log))
+            .build()
+            .map_err(|error| unusable(error.to_string()))?;
         Ok(loaded.insert(Self { library, environment }).clone())
     }
 
@@ -67,6 +78,7 @@ impl OnnxRuntime {
         fn text(error: ort::Error<SessionBuilder>) -> String {
             error.to_string()
         }
+        *complaint() = None;
         let mut builder = ort::session::Session::builder(&self.environment).map_err(|error| error.to_string())?;
         builder = builder.with_optimization_level(GraphOptimizationLevel::All).map_err(text)?;
         builder = builder.with_config_entry(RECORD_ASSIGNMENT, "1").map_err(text)?;
@@ -119,11 +131,41 @@ impl Runtime for OnnxRuntime {
 
     fn prepare(&self, model: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, RuntimeError> {
         let failed = |reason: String| {
-            let reason = reason.trim().trim_start_matches(&format!("{}: ", model.display())).to_owned();
-            RuntimeError::Prepare { model: model.to_owned(), reason }
+            let reason = reason.trim_start_matches(&format!("{}: ", model.display()));
+            RuntimeError::Prepare { model: model.to_owned(), reason: explained(reason) }
         };
         Ok(Box::new(self.session(model, options).map_err(failed)?))
     }
+}
+
+fn complaint() -> MutexGuard<'static, Option<String>> {
+    COMPLAINT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Passes a message of ONNX Runtime on to `tracing`, and keeps it if it is an error.
+fn log(level: LogLevel, category: &str, _id: &str, place: &str, message: &str) {
+    match level {
+        LogLevel::Verbose => tracing::trace!(target: "onnxruntime", category, place, "{message}"),
+        LogLevel::Info => tracing::debug!(target: "onnxruntime", category, place, "{message}"),
+        LogLevel::Warning => tracing::warn!(target: "onnxruntime", category, place, "{message}"),
+        LogLevel::Error | LogLevel::Fatal => {
+            tracing::error!(target: "onnxruntime", category, place, "{message}");
+            *complaint() = Some(message.to_owned());
+        }
+    }
+}
+
+/// `reason` in one line, with the last complaint where that is another one, without all but its end.
+pub(super) fn explained(reason: &str) -> String {
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut text = one_line(reason);
+    if let Some(complaint) = complaint().take().map(|complaint| one_line(&complaint)) {
+        if !complaint.contains(&text) && !text.contains(&complaint) {
+            text = format!("{text}: {complaint}");
+        }
+    }
+    let surplus = text.chars().count().saturating_sub(LONGEST_REASON);
+    if surplus == 0 { text } else { format!("… {}", text.chars().skip(surplus).collect::<String>()) }
 }
 
 /// The version and commit in a build information, like `git-branch=rel-1.31.1, git-commit-id=…`.
@@ -180,13 +222,16 @@ impl Session for OrtSession {
 
     fn run(&mut self) -> Result<(), RuntimeError> {
         self.bound()?;
-        self.session.run_binding(&self.binding).map(|_| ()).map_err(|error| RuntimeError::Run(error.to_string()))
+        self.session
+            .run_binding(&self.binding)
+            .map(|_| ())
+            .map_err(|error| RuntimeError::Run(explained(&error.to_string())))
     }
 
     fn outputs(&mut self) -> Result<Vec<NamedTensor>, RuntimeError> {
         self.bound()?;
         let names: Vec<String> = self.session.outputs().iter().map(|output| output.name().to_owned()).collect();
-        let failed = |error: ort::Error| RuntimeError::Run(error.to_string());
+        let failed = |error: ort::Error| RuntimeError::Run(explained(&error.to_string()));
         let outputs = self.session.run_binding(&self.binding).map_err(failed)?;
         let read = |name: String| {
             let value = outputs.get(&name).ok_or_else(|| RuntimeError::Run(format!("output `{name}` is absent")))?;

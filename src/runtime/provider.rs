@@ -199,7 +199,7 @@ pub(super) fn refuse_fallback(wanted: &Known, assignment: &BTreeMap<String, Vec<
     let fallen: usize = counts.values().sum();
     let operators: Vec<String> = counts.iter().map(|(operator, count)| format!("{operator} ({count})")).collect();
     Err(format!(
-        "execution provider `{}` can't run {fallen} of {total} nodes: {}; the first is `{}`. They would fall back to the CPU",
+        "execution provider `{}` does not run {fallen} of {total} nodes, which would fall back to the CPU: {}; the first is `{}`",
         wanted.name,
         operators.join(", "),
         first.name
@@ -239,8 +239,8 @@ mod tests {
         let mut assignment = BTreeMap::from([("CUDAExecutionProvider".to_owned(), vec![node("Conv", "a")])]);
         assert_eq!(refuse_fallback(cuda, &assignment), Ok(()));
         assignment.insert("CPUExecutionProvider".into(), vec![node("NonZero", "b"), node("NonZero", "c")]);
-        let expected = "execution provider `cuda` can't run 2 of 3 nodes: NonZero (2); the first is `b`. \
-                        They would fall back to the CPU";
+        let expected = "execution provider `cuda` does not run 2 of 3 nodes, which would fall back to the CPU: \
+                        NonZero (2); the first is `b`";
         assert_eq!(refuse_fallback(cuda, &assignment).unwrap_err(), expected);
     }
 }

@@ -1,6 +1,7 @@
 //! What is here: `tegu runtime list`.
 
 use super::library::{Located, locate};
+use super::onnxruntime::explained;
 use super::provider::{KNOWN, available};
 use super::{ExecutionProvider, LoadOptions, OnnxRuntime, Runtime, SessionOptions, TractRuntime};
 use serde::Serialize;
@@ -79,7 +80,7 @@ fn providers(runtime: &OnnxRuntime) -> Vec<ProviderSurvey> {
         let reason = if present.iter().any(|name| name == known.ort_name) {
             let provider = ExecutionProvider { name: known.name.into(), options: Default::default() };
             let options = SessionOptions { execution_provider: Some(provider), ..Default::default() };
-            runtime.builder(&options).err()
+            runtime.builder(&options).err().map(|reason| explained(&reason))
         } else {
             let get = known.package.map(|package| format!("; `tegu runtime install {package}` gets one that has it"));
             Some(format!("not in this library{}", get.unwrap_or_default()))

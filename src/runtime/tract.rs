@@ -130,10 +130,25 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     })
 }
 
-/// The chain of causes in one line.
+/// The causes in one line, from the innermost node that could not be run.
 fn reason(error: &TractError) -> String {
     let causes: Vec<String> = error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
-    format!("tract: {}", causes.join(": "))
+    summary(&causes)
+}
+
+fn summary(causes: &[String]) -> String {
+    let from = causes.iter().rposition(|cause| cause.contains(" node #")).unwrap_or(0);
+    let told = causes[from..].iter().filter(|cause| *cause != "Infering facts");
+    let told: Vec<String> = told.map(|cause| node_of(cause).unwrap_or_else(|| cause.clone())).collect();
+    format!("tract: {}", told.join(": "))
+}
+
+/// Says `Failed analyse for node #1 "name" Operator` in our words.
+fn node_of(cause: &str) -> Option<String> {
+    let (_, named) = cause.split_once(" node #")?;
+    let mut parts = named.split('"').skip(1);
+    let (name, operator) = (parts.next()?, parts.next()?.split_whitespace().next()?);
+    Some(format!("can't run operator {operator} of node `{name}`"))
 }
 
 fn without_path(message: &str, path: &Path) -> String {
@@ -189,4 +204,29 @@ fn from_tract(name: &str, value: &Tensor) -> Result<NamedTensor, String> {
         other => return Err(format!("output `{name}` has elements of type {other:?}, which can't be read")),
     };
     Ok(NamedTensor { name: name.to_owned(), dims: value.shape().to_vec(), values })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(causes: &[&str], expected: &str) {
+        let causes: Vec<String> = causes.iter().map(|cause| (*cause).to_owned()).collect();
+        assert_eq!(summary(&causes), expected);
+    }
+
+    #[test]
+    fn the_innermost_node_is_named() {
+        let outer = "Failed analyse for node #5 \"If_0\" If";
+        let inner = "Failed analyse for node #1 \"decoder/Squeeze\" Squeeze13 ToTypedTranslator";
+        let causes = [outer, "Infering facts", inner, "Infering facts", "not one"];
+        check(&causes, "tract: can't run operator Squeeze13 of node `decoder/Squeeze`: not one");
+        check(&["odd", "because"], "tract: odd: because");
+    }
+
+    #[test]
+    fn a_panic_is_an_error() {
+        let result: Result<(), String> = guarded(|| panic!("at {}", 3));
+        assert_eq!(result.unwrap_err(), "tract panicked: at 3");
+    }
 }
