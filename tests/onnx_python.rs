@@ -23,7 +23,7 @@ fn case(folder: &Path, name: &str, graph: &Graph, batch: Batch, external_data_ab
     let weights = common::weights(graph, 1);
     let metadata = Metadata {
         space: Some("by-hand".into()),
-        architecture: Some(name.into()),
+        architecture: Some(format!("|{name}~0|")),
         trial: Some(7),
         weights_sha256: Some(weights.sha256().unwrap()),
         indicators: [("ntk_condition".to_owned(), -0.25)].into(),
@@ -44,7 +44,7 @@ fn case(folder: &Path, name: &str, graph: &Graph, batch: Batch, external_data_ab
         "inputs": tensors(&inputs),
         "outputs": tensors(&outputs),
         "opset": OPSET,
-        "metadata": { "tegu.architecture": name, "tegu.trial": "7", "tegu.indicators": "{\"ntk_condition\":-0.25}" },
+        "metadata": { "tegu.architecture": format!("|{name}~0|"), "tegu.trial": "7", "tegu.indicators": "{\"ntk_condition\":-0.25}" },
     })
 }
 

@@ -77,7 +77,7 @@ pub fn export(
         producer_name: "tegu".into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
         graph: Some(GraphProto {
-            name: metadata.architecture.clone().unwrap_or_else(|| "tegu".into()),
+            name: metadata.architecture.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "tegu".into()),
             input: vec![value_info(INPUT, writer.dims(graph.input_shape()))],
             output: vec![value_info(OUTPUT, writer.dims(graph.output_shape()))],
             node: writer.nodes,

@@ -80,7 +80,8 @@ pub fn locate(given: Option<&Path>, execution_provider: Option<&str>) -> Result<
         return named(Source::Environment, &path);
     }
     let package = package_of(execution_provider.unwrap_or("cpu"));
-    let places: [(Source, fn(&str) -> Vec<PathBuf>); 3] = [
+    type Folders = fn(&str) -> Vec<PathBuf>;
+    let places: [(Source, Folders); 3] = [
         (Source::Tegu, |package| installed_folders(&tegu_runtimes(), package)),
         (Source::Python, |_| python_folders()),
         (Source::System, |_| system_folders()),
@@ -124,6 +125,11 @@ pub fn tegu_home() -> PathBuf {
 /// Where Tegu keeps runtimes: one folder a package and version, laid out as the wheel.
 pub(super) fn tegu_runtimes() -> PathBuf {
     tegu_home().join("runtimes")
+}
+
+/// All libraries in Tegu's own folder. A process can load only one of them: survey each in its own.
+pub fn installed_libraries() -> Vec<PathBuf> {
+    installed_folders(&tegu_runtimes(), "onnxruntime").iter().filter_map(|folder| find(folder)).collect()
 }
 
 /// The library at `path` itself, or in this folder: the newest where there are several.
@@ -233,6 +239,15 @@ mod tests {
         };
         assert_eq!(order("onnxruntime"), [new.clone(), old.clone(), openvino.clone()]);
         assert_eq!(order("onnxruntime-openvino"), [openvino, new, old]);
+    }
+
+    #[test]
+    fn a_python_environment_has_its_packages_in_one_of_two_places() {
+        let prefix = tempfile::tempdir().unwrap();
+        assert_eq!(site_packages(prefix.path()), Vec::<PathBuf>::new());
+        let unix = prefix.path().join("lib/python3.11/site-packages");
+        touch(unix.join("onnxruntime/capi/libonnxruntime.so.1.31.1"));
+        assert_eq!(site_packages(prefix.path()), [unix]);
     }
 
     #[test]

@@ -159,10 +159,9 @@ fn log(level: LogLevel, category: &str, _id: &str, place: &str, message: &str) {
 pub(super) fn explained(reason: &str) -> String {
     let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut text = one_line(reason);
-    if let Some(complaint) = complaint().take().map(|complaint| one_line(&complaint)) {
-        if !complaint.contains(&text) && !text.contains(&complaint) {
-            text = format!("{text}: {complaint}");
-        }
+    let complaint = complaint().take().map(|complaint| one_line(&complaint));
+    if let Some(other) = complaint.filter(|complaint| !complaint.contains(&text) && !text.contains(complaint)) {
+        text = format!("{text}: {other}");
     }
     let surplus = text.chars().count().saturating_sub(LONGEST_REASON);
     if surplus == 0 { text } else { format!("… {}", text.chars().skip(surplus).collect::<String>()) }

@@ -20,8 +20,8 @@ pub fn python() -> PathBuf {
 pub fn ort_library() -> PathBuf {
     let lib = python().parent().and_then(Path::parent).expect("python is in PREFIX/bin").join("lib");
     let versions = std::fs::read_dir(&lib).unwrap_or_else(|error| panic!("{}: {error}", lib.display()));
-    let capi = versions.flatten().map(|version| version.path().join("site-packages/onnxruntime/capi"));
-    let capi = capi.filter(|folder| folder.is_dir()).next();
+    let mut capi = versions.flatten().map(|version| version.path().join("site-packages/onnxruntime/capi"));
+    let capi = capi.find(|folder| folder.is_dir());
     capi.unwrap_or_else(|| panic!("no onnxruntime in {}: run tests/setup.sh", lib.display()))
 }
 
