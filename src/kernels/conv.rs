@@ -15,7 +15,7 @@ use crate::graph::Window;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 /// Samples' pixels that the dot products of a weight gradient run over together.
-const DOT_LENGTH: usize = 1024;
+const DOT_LENGTH: usize = 512;
 /// Most partial sums of a weight gradient.
 const MAX_CHUNKS: usize = 32;
 

@@ -91,6 +91,23 @@ pub(super) fn dot(rows: usize, a: &[f32], offsets: &[usize], x: &[f32], length: 
     }
 }
 
+/// Writes out a loop over a constant number of up to nine steps: the compiler keeps an array in registers
+/// only where every index is a constant, and does not unroll by itself in the `dev` profile.
+macro_rules! unrolled {
+    ($i:ident in $count:expr, $body:expr) => {
+        unrolled!(@ $i, $count, $body, 0 1 2 3 4 5 6 7 8)
+    };
+    (@ $i:ident, $count:expr, $body:expr, $($at:literal)*) => {
+        $({
+            #[allow(non_upper_case_globals)]
+            const $i: usize = $at;
+            if $i < $count {
+                $body;
+            }
+        })*
+    };
+}
+
 enum Isa {
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -197,24 +214,20 @@ impl Correlation<'_> {
             let mut sums = [[S::splat(0.0); N]; M];
             let mut weights = weights;
             for &offset in self.offsets {
-                let x = self.x.add(offset + at);
+                let x = self.x.wrapping_add(offset + at);
                 let mut pixels = [S::splat(0.0); N];
-                for n in 0..N {
-                    pixels[n] = S::load(x.add(n * S::LANES));
-                }
-                for m in 0..M {
-                    let weight = S::splat(*weights.add(m));
-                    for n in 0..N {
-                        sums[m][n] = pixels[n].mul_add(weight, sums[m][n]);
-                    }
-                }
-                weights = weights.add(width);
+                unrolled!(n in N, pixels[n] = S::load(x.wrapping_add(n * S::LANES)));
+                let of_tap = *weights.cast::<[f32; M]>();
+                unrolled!(m in M, {
+                    let weight = S::splat(of_tap[m]);
+                    unrolled!(n in N, sums[m][n] = pixels[n].mul_add(weight, sums[m][n]));
+                });
+                weights = weights.wrapping_add(width);
             }
-            for m in 0..M {
-                for n in 0..N {
-                    sums[m][n].store(out.add(m * self.out_stride + at + n * S::LANES));
-                }
-            }
+            unrolled!(m in M, {
+                let out = out.wrapping_add(m * self.out_stride + at);
+                unrolled!(n in N, sums[m][n].store(out.wrapping_add(n * S::LANES)));
+            });
         }
     }
 }
@@ -270,31 +283,25 @@ impl Dot<'_> {
     #[inline(always)]
     unsafe fn tile<S: Simd, const M: usize, const R: usize>(&self, row: usize, tap: usize) {
         unsafe {
-            let a = self.a.add(row * self.length);
-            let mut x = [self.x; R];
-            for r in 0..R {
-                x[r] = self.x.add(self.offsets[tap + r]);
-            }
+            let a = self.a.wrapping_add(row * self.length);
+            let offsets = *self.offsets.as_ptr().wrapping_add(tap).cast::<[usize; R]>();
             let mut sums = [[S::splat(0.0); R]; M];
             let mut at = 0;
             while at < self.length {
+                let x = self.x.wrapping_add(at);
+                let a = a.wrapping_add(at);
                 let mut pixels = [S::splat(0.0); R];
-                for r in 0..R {
-                    pixels[r] = S::load(x[r].add(at));
-                }
-                for m in 0..M {
-                    let factor = S::load(a.add(m * self.length + at));
-                    for r in 0..R {
-                        sums[m][r] = pixels[r].mul_add(factor, sums[m][r]);
-                    }
-                }
+                unrolled!(r in R, pixels[r] = S::load(x.wrapping_add(offsets[r])));
+                unrolled!(m in M, {
+                    let factor = S::load(a.wrapping_add(self.length.wrapping_mul(m)));
+                    unrolled!(r in R, sums[m][r] = pixels[r].mul_add(factor, sums[m][r]));
+                });
                 at += S::LANES;
             }
-            for m in 0..M {
-                for r in 0..R {
-                    *self.out.add((row + m) * self.offsets.len() + tap + r) += sums[m][r].sum();
-                }
-            }
+            unrolled!(m in M, {
+                let out = self.out.wrapping_add((row + m) * self.offsets.len() + tap);
+                unrolled!(r in R, *out.wrapping_add(r) += sums[m][r].sum());
+            });
         }
     }
 }
@@ -323,12 +330,12 @@ impl Simd for [f32; 4] {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        unsafe { from.cast::<Self>().read_unaligned() }
+        unsafe { *from.cast::<Self>() }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        unsafe { to.cast::<Self>().write_unaligned(self) }
+        unsafe { *to.cast::<Self>() = self }
     }
 
     #[inline(always)]
@@ -363,12 +370,12 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
-            unsafe { _mm512_loadu_ps(from) }
+            unsafe { std::mem::transmute(*from.cast::<[f32; 16]>()) }
         }
 
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
-            unsafe { _mm512_storeu_ps(to, self) }
+            unsafe { *to.cast::<[f32; 16]>() = std::mem::transmute::<Self, [f32; 16]>(self) }
         }
 
         #[inline(always)]
@@ -393,12 +400,12 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
-            unsafe { _mm256_loadu_ps(from) }
+            unsafe { std::mem::transmute(*from.cast::<[f32; 8]>()) }
         }
 
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
-            unsafe { _mm256_storeu_ps(to, self) }
+            unsafe { *to.cast::<[f32; 8]>() = std::mem::transmute::<Self, [f32; 8]>(self) }
         }
 
         #[inline(always)]
@@ -408,8 +415,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn sum(self) -> f32 {
-            let mut lanes = [0f32; 8];
-            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), self) };
+            let lanes: [f32; 8] = unsafe { std::mem::transmute(self) };
             let half = [lanes[0] + lanes[4], lanes[1] + lanes[5], lanes[2] + lanes[6], lanes[3] + lanes[7]];
             unsafe { super::Simd::sum(half) }
         }
