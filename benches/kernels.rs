@@ -8,6 +8,8 @@ use std::time::Instant;
 use tegu::graph::Window;
 use tegu::kernels;
 
+type Operator = Box<dyn Fn(&Tensor, &Tensor) -> Result<Tensor>>;
+
 /// Median seconds of a call; calls go on for at least half a second.
 fn seconds(mut call: impl FnMut() -> Result<()>) -> Result<f64> {
     call()?;
@@ -70,7 +72,7 @@ fn main() -> Result<()> {
     let input = Tensor::randn(0f32, 1.0, (64, 16, 32, 32), &Device::Cpu)?;
     let scale = Tensor::ones(16, candle_core::DType::F32, &Device::Cpu)?;
     let pool = Window::same(3, 1);
-    let operators: [(&str, Box<dyn Fn(&Tensor, &Tensor) -> Result<Tensor>>); 4] = [
+    let operators: [(&str, Operator); 4] = [
         ("batch norm", Box::new(|x, scale| kernels::batch_norm(x, scale, scale, 1e-5))),
         ("average pool 3x3", Box::new(move |x, _| kernels::avg_pool2d(x, pool))),
         ("max pool 3x3", Box::new(move |x, _| kernels::max_pool2d(x, pool))),

@@ -10,6 +10,10 @@
 //! The instruction set is chosen when the program runs. On one machine an output's operations and their
 //! order depend on the shapes alone.
 
+use super::vector::Simd;
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m512};
+
 /// Most lanes that a vector has: slices are read up to a multiple of this.
 pub(super) const MAX_LANES: usize = 16;
 
@@ -119,7 +123,7 @@ enum Isa {
 fn isa() -> Isa {
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f") {
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
             return Isa::Avx512;
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -130,27 +134,27 @@ fn isa() -> Isa {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512vl")]
 unsafe fn correlate_avx512(job: &Correlation) {
-    unsafe { job.run::<x86::__m512>() }
+    unsafe { job.run::<__m512>() }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn correlate_avx2(job: &Correlation) {
-    unsafe { job.run::<x86::__m256>() }
+    unsafe { job.run::<__m256>() }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512vl")]
 unsafe fn dot_avx512(job: &Dot) {
-    unsafe { job.run::<x86::__m512>() }
+    unsafe { job.run::<__m512>() }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn dot_avx2(job: &Dot) {
-    unsafe { job.run::<x86::__m256>() }
+    unsafe { job.run::<__m256>() }
 }
 
 struct Correlation<'a> {
@@ -306,125 +310,11 @@ impl Dot<'_> {
     }
 }
 
-/// One vector register of f32.
-trait Simd: Copy {
-    const LANES: usize;
-    /// Whether there are thirty-two registers rather than sixteen.
-    const WIDE: bool;
-    unsafe fn splat(value: f32) -> Self;
-    unsafe fn load(from: *const f32) -> Self;
-    unsafe fn store(self, to: *mut f32);
-    /// `self · factor + addend`
-    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
-    unsafe fn sum(self) -> f32;
-}
-
-impl Simd for [f32; 4] {
-    const LANES: usize = 4;
-    const WIDE: bool = cfg!(target_arch = "aarch64");
-
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        [value; 4]
-    }
-
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        unsafe { *from.cast::<Self>() }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        unsafe { *to.cast::<Self>() = self }
-    }
-
-    #[inline(always)]
-    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // Fused only where the instruction is always there: elsewhere it would be a library call.
-        let fused = |at: usize| match cfg!(target_arch = "aarch64") {
-            true => self[at].mul_add(factor[at], addend[at]),
-            false => self[at] * factor[at] + addend[at],
-        };
-        [fused(0), fused(1), fused(2), fused(3)]
-    }
-
-    #[inline(always)]
-    unsafe fn sum(self) -> f32 {
-        (self[0] + self[2]) + (self[1] + self[3])
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-    pub(super) use std::arch::x86_64::{__m256, __m512};
-
-    impl super::Simd for __m512 {
-        const LANES: usize = 16;
-        const WIDE: bool = true;
-
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            unsafe { _mm512_set1_ps(value) }
-        }
-
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            unsafe { std::mem::transmute(*from.cast::<[f32; 16]>()) }
-        }
-
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            unsafe { *to.cast::<[f32; 16]>() = std::mem::transmute::<Self, [f32; 16]>(self) }
-        }
-
-        #[inline(always)]
-        unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
-            unsafe { _mm512_fmadd_ps(self, factor, addend) }
-        }
-
-        #[inline(always)]
-        unsafe fn sum(self) -> f32 {
-            unsafe { _mm512_reduce_add_ps(self) }
-        }
-    }
-
-    impl super::Simd for __m256 {
-        const LANES: usize = 8;
-        const WIDE: bool = false;
-
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            unsafe { _mm256_set1_ps(value) }
-        }
-
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            unsafe { std::mem::transmute(*from.cast::<[f32; 8]>()) }
-        }
-
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            unsafe { *to.cast::<[f32; 8]>() = std::mem::transmute::<Self, [f32; 8]>(self) }
-        }
-
-        #[inline(always)]
-        unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
-            unsafe { _mm256_fmadd_ps(self, factor, addend) }
-        }
-
-        #[inline(always)]
-        unsafe fn sum(self) -> f32 {
-            let lanes: [f32; 8] = unsafe { std::mem::transmute(self) };
-            let half = [lanes[0] + lanes[4], lanes[1] + lanes[5], lanes[2] + lanes[6], lanes[3] + lanes[7]];
-            unsafe { super::Simd::sum(half) }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    type Loops = (fn(&Correlation), fn(&Dot));
 
     /// Every instruction set that this machine has, against the formula.
     fn check(rows: usize, taps: usize, length: usize) {
@@ -436,16 +326,16 @@ mod tests {
         let mut factors: Vec<f32> = (0..rows * padded).map(|i| ((i * 11 % 13) as f32 - 6.0) / 8.0).collect();
         factors.chunks_mut(padded).for_each(|row| row[length..].fill(0.0));
         let mut expected = (vec![0.0; rows * padded], vec![1.0; rows * taps]);
-        for (row, tap, j) in itertools(rows, taps, padded) {
+        for (row, tap, j) in indices(rows, taps, padded) {
             expected.0[row * padded + j] += weight(row, tap) * x[offsets[tap] + j];
             expected.1[row * taps + tap] += factors[row * padded + j] * x[offsets[tap] + j];
         }
         // The numbers are multiples of 1/64 and small, so every order of summation is exact.
-        let mut runs: Vec<(fn(&Correlation), fn(&Dot))> =
+        let mut runs: Vec<Loops> =
             vec![(|job| unsafe { job.run::<[f32; 4]>() }, |job| unsafe { job.run::<[f32; 4]>() })];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
                 runs.push((|job| unsafe { correlate_avx512(job) }, |job| unsafe { dot_avx512(job) }));
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -463,7 +353,7 @@ mod tests {
         }
     }
 
-    fn itertools(rows: usize, taps: usize, length: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    fn indices(rows: usize, taps: usize, length: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         (0..rows).flat_map(move |row| (0..taps).flat_map(move |tap| (0..length).map(move |j| (row, tap, j))))
     }
 
