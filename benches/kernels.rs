@@ -1,5 +1,5 @@
-//! Times this crate's convolution against Candle's own: `cargo bench --bench kernels`, or
-//! `cargo run --profile dev` of the same by `cargo bench --profile dev --bench kernels`.
+//! Times this crate's convolution against Candle's own: `cargo bench --bench kernels`
+//! (with `--profile dev` where that is built already).
 //!
 //! Threads are rayon's: set `RAYON_NUM_THREADS`.
 
@@ -7,6 +7,8 @@ use candle_core::{Device, Result, Tensor, Var};
 use std::time::Instant;
 use tegu::graph::Window;
 use tegu::kernels;
+
+type Operator = Box<dyn Fn(&Tensor, &Tensor) -> Result<Tensor>>;
 
 /// Median seconds of a call; calls go on for at least half a second.
 fn seconds(mut call: impl FnMut() -> Result<()>) -> Result<f64> {
@@ -22,12 +24,14 @@ fn seconds(mut call: impl FnMut() -> Result<()>) -> Result<f64> {
     Ok(times[times.len() / 2])
 }
 
-/// Forward, and forward with backward.
+/// Forward, and forward with backward, less what Candle takes for the gradient of the sum that is the loss.
 fn both(operands: [&Tensor; 2], f: impl Fn(&Tensor, &Tensor) -> Result<Tensor>) -> Result<[f64; 2]> {
     let [input, weight] = [Var::from_tensor(operands[0])?, Var::from_tensor(operands[1])?];
     let forward = seconds(|| f(operands[0], operands[1]).map(drop))?;
     let backward = seconds(|| f(input.as_tensor(), weight.as_tensor())?.sum_all()?.backward().map(drop))?;
-    Ok([forward, backward])
+    let out = Var::from_tensor(&f(operands[0], operands[1])?)?;
+    let loss = seconds(|| out.as_tensor().sum_all()?.backward().map(drop))?;
+    Ok([forward, backward - loss])
 }
 
 fn main() -> Result<()> {
@@ -68,7 +72,7 @@ fn main() -> Result<()> {
     let input = Tensor::randn(0f32, 1.0, (64, 16, 32, 32), &Device::Cpu)?;
     let scale = Tensor::ones(16, candle_core::DType::F32, &Device::Cpu)?;
     let pool = Window::same(3, 1);
-    let operators: [(&str, Box<dyn Fn(&Tensor, &Tensor) -> Result<Tensor>>); 4] = [
+    let operators: [(&str, Operator); 4] = [
         ("batch norm", Box::new(|x, scale| kernels::batch_norm(x, scale, scale, 1e-5))),
         ("average pool 3x3", Box::new(move |x, _| kernels::avg_pool2d(x, pool))),
         ("max pool 3x3", Box::new(move |x, _| kernels::max_pool2d(x, pool))),

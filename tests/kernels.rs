@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use tegu::graph::Window;
 use tegu::kernels::*;
 
+type Operator = Box<dyn Fn(&[Tensor]) -> Result<Tensor>>;
+
 const EPS: f64 = 1e-5;
 const CPU: &Device = &Device::Cpu;
 
@@ -61,7 +63,7 @@ fn check_golden(name: &str, tensors: &HashMap<String, Tensor>) {
     let sizes: Vec<usize> = get("window").to_vec1::<i64>().unwrap().iter().map(|&size| size as usize).collect();
     let (window, groups) = (window(sizes[0], sizes[1], sizes[2], sizes[3]), sizes[4]);
     let operator = name.split('.').next().unwrap();
-    let (operands, f): (&[&str], Box<dyn Fn(&[Tensor]) -> Result<Tensor>>) = match operator {
+    let (operands, f): (&[&str], Operator) = match operator {
         "conv2d" => (&["input", "weight"], Box::new(move |t| conv2d(&t[0], &t[1], window, groups))),
         "unfold" => (&["input"], Box::new(move |t| unfold(&t[0], window))),
         "max_pool2d" => (&["input"], Box::new(move |t| max_pool2d(&t[0], window))),
@@ -166,11 +168,13 @@ fn gradients_of_many_cotangents_fold_into_the_batch() {
     };
     for dtype in [DType::F32, DType::F64] {
         let (input, all) = (input.to_dtype(dtype).unwrap(), all.to_dtype(dtype).unwrap());
-        let each =
-            cat(&|grad| Ok(run(&[input.clone()], &grad.to_dtype(dtype)?, &|t| max_pool2d(&t[0], pool))?.1.remove(0)));
+        let each = cat(&|grad| {
+            Ok(run(std::slice::from_ref(&input), &grad.to_dtype(dtype)?, &|t| max_pool2d(&t[0], pool))?.1.remove(0))
+        });
         assert_close("max", &max_pool2d_input_gradient(&input, &all, pool).unwrap(), &each, 1e-6);
-        let each =
-            cat(&|grad| Ok(run(&[input.clone()], &grad.to_dtype(dtype)?, &|t| avg_pool2d(&t[0], pool))?.1.remove(0)));
+        let each = cat(&|grad| {
+            Ok(run(std::slice::from_ref(&input), &grad.to_dtype(dtype)?, &|t| avg_pool2d(&t[0], pool))?.1.remove(0))
+        });
         assert_close("avg", &avg_pool2d_input_gradient(&all, pool, 7, 6).unwrap(), &each, 1e-6);
     }
 }

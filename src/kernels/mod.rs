@@ -9,11 +9,13 @@
 
 mod batch_norm;
 mod conv;
+mod indirect;
 mod plane;
 mod pool;
 mod relu;
 mod simd;
 mod unfold;
+mod vector;
 
 pub use batch_norm::{batch_norm, batch_norm_inference, batch_statistics};
 pub use conv::{conv2d, conv2d_input_gradient};

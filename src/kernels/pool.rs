@@ -219,12 +219,16 @@ impl Pool {
             // Of windows all of whose pixels are -∞, too, the first pixel is chosen.
             chosen.fill(u32::MAX);
             self.for_each_run(|pixel, windows| {
-                let pixels = (pixel..).step_by(self.window.stride);
                 let places = maxima[windows.clone()].iter_mut().zip(&mut chosen[windows]);
-                for ((max, chosen), at) in places.zip(pixels) {
-                    if exceeds(image[at], *max) || *chosen == u32::MAX {
-                        (*max, *chosen) = (image[at], at as u32);
-                    }
+                let raise = |((max, chosen), (at, &x)): ((&mut f32, &mut u32), (u32, &f32))| {
+                    let take = exceeds(x, *max) | (*chosen == u32::MAX);
+                    *max = if take { x } else { *max };
+                    *chosen = if take { at } else { *chosen };
+                };
+                let (pixels, at) = (&image[pixel..], pixel as u32..);
+                match self.window.stride {
+                    1 => places.zip(at.zip(pixels)).for_each(raise),
+                    stride => places.zip(at.step_by(stride).zip(pixels.iter().step_by(stride))).for_each(raise),
                 }
             });
         });
@@ -265,9 +269,10 @@ impl Pool {
     }
 }
 
-/// Whether `x` takes the place of the maximum so far: NaN does, and stays.
+/// Whether `x` takes the place of the maximum so far: NaN does, and then stays.
+#[inline(always)]
 fn exceeds(x: f32, max: f32) -> bool {
-    x > max || (x.is_nan() && !max.is_nan())
+    (x > max) | x.is_nan()
 }
 
 impl CustomOp1 for MaxPool {

@@ -10,6 +10,10 @@
 //! The instruction set is chosen when the program runs. On one machine an output's operations and their
 //! order depend on the shapes alone.
 
+use super::vector::Simd;
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m512};
+
 /// Most lanes that a vector has: slices are read up to a multiple of this.
 pub(super) const MAX_LANES: usize = 16;
 
@@ -91,6 +95,23 @@ pub(super) fn dot(rows: usize, a: &[f32], offsets: &[usize], x: &[f32], length: 
     }
 }
 
+/// Writes out a loop over a constant number of up to nine steps: the compiler keeps an array in registers
+/// only where every index is a constant, and does not unroll by itself in the `dev` profile.
+macro_rules! unrolled {
+    ($i:ident in $count:expr, $body:expr) => {
+        unrolled!(@ $i, $count, $body, 0 1 2 3 4 5 6 7 8)
+    };
+    (@ $i:ident, $count:expr, $body:expr, $($at:literal)*) => {
+        $({
+            #[allow(non_upper_case_globals)]
+            const $i: usize = $at;
+            if $i < $count {
+                $body;
+            }
+        })*
+    };
+}
+
 enum Isa {
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -102,7 +123,7 @@ enum Isa {
 fn isa() -> Isa {
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f") {
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
             return Isa::Avx512;
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -113,27 +134,27 @@ fn isa() -> Isa {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512vl")]
 unsafe fn correlate_avx512(job: &Correlation) {
-    unsafe { job.run::<x86::__m512>() }
+    unsafe { job.run::<__m512>() }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn correlate_avx2(job: &Correlation) {
-    unsafe { job.run::<x86::__m256>() }
+    unsafe { job.run::<__m256>() }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512vl")]
 unsafe fn dot_avx512(job: &Dot) {
-    unsafe { job.run::<x86::__m512>() }
+    unsafe { job.run::<__m512>() }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn dot_avx2(job: &Dot) {
-    unsafe { job.run::<x86::__m256>() }
+    unsafe { job.run::<__m256>() }
 }
 
 struct Correlation<'a> {
@@ -197,24 +218,20 @@ impl Correlation<'_> {
             let mut sums = [[S::splat(0.0); N]; M];
             let mut weights = weights;
             for &offset in self.offsets {
-                let x = self.x.add(offset + at);
+                let x = self.x.wrapping_add(offset + at);
                 let mut pixels = [S::splat(0.0); N];
-                for n in 0..N {
-                    pixels[n] = S::load(x.add(n * S::LANES));
-                }
-                for m in 0..M {
-                    let weight = S::splat(*weights.add(m));
-                    for n in 0..N {
-                        sums[m][n] = pixels[n].mul_add(weight, sums[m][n]);
-                    }
-                }
-                weights = weights.add(width);
+                unrolled!(n in N, pixels[n] = S::load(x.wrapping_add(n * S::LANES)));
+                let of_tap = *weights.cast::<[f32; M]>();
+                unrolled!(m in M, {
+                    let weight = S::splat(of_tap[m]);
+                    unrolled!(n in N, sums[m][n] = pixels[n].mul_add(weight, sums[m][n]));
+                });
+                weights = weights.wrapping_add(width);
             }
-            for m in 0..M {
-                for n in 0..N {
-                    sums[m][n].store(out.add(m * self.out_stride + at + n * S::LANES));
-                }
-            }
+            unrolled!(m in M, {
+                let out = out.wrapping_add(m * self.out_stride + at);
+                unrolled!(n in N, sums[m][n].store(out.wrapping_add(n * S::LANES)));
+            });
         }
     }
 }
@@ -270,148 +287,25 @@ impl Dot<'_> {
     #[inline(always)]
     unsafe fn tile<S: Simd, const M: usize, const R: usize>(&self, row: usize, tap: usize) {
         unsafe {
-            let a = self.a.add(row * self.length);
-            let mut x = [self.x; R];
-            for r in 0..R {
-                x[r] = self.x.add(self.offsets[tap + r]);
-            }
+            let a = self.a.wrapping_add(row * self.length);
+            let offsets = *self.offsets.as_ptr().wrapping_add(tap).cast::<[usize; R]>();
             let mut sums = [[S::splat(0.0); R]; M];
             let mut at = 0;
             while at < self.length {
+                let x = self.x.wrapping_add(at);
+                let a = a.wrapping_add(at);
                 let mut pixels = [S::splat(0.0); R];
-                for r in 0..R {
-                    pixels[r] = S::load(x[r].add(at));
-                }
-                for m in 0..M {
-                    let factor = S::load(a.add(m * self.length + at));
-                    for r in 0..R {
-                        sums[m][r] = pixels[r].mul_add(factor, sums[m][r]);
-                    }
-                }
+                unrolled!(r in R, pixels[r] = S::load(x.wrapping_add(offsets[r])));
+                unrolled!(m in M, {
+                    let factor = S::load(a.wrapping_add(self.length.wrapping_mul(m)));
+                    unrolled!(r in R, sums[m][r] = pixels[r].mul_add(factor, sums[m][r]));
+                });
                 at += S::LANES;
             }
-            for m in 0..M {
-                for r in 0..R {
-                    *self.out.add((row + m) * self.offsets.len() + tap + r) += sums[m][r].sum();
-                }
-            }
-        }
-    }
-}
-
-/// One vector register of f32.
-trait Simd: Copy {
-    const LANES: usize;
-    /// Whether there are thirty-two registers rather than sixteen.
-    const WIDE: bool;
-    unsafe fn splat(value: f32) -> Self;
-    unsafe fn load(from: *const f32) -> Self;
-    unsafe fn store(self, to: *mut f32);
-    /// `self · factor + addend`
-    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
-    unsafe fn sum(self) -> f32;
-}
-
-impl Simd for [f32; 4] {
-    const LANES: usize = 4;
-    const WIDE: bool = cfg!(target_arch = "aarch64");
-
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        [value; 4]
-    }
-
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        unsafe { from.cast::<Self>().read_unaligned() }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        unsafe { to.cast::<Self>().write_unaligned(self) }
-    }
-
-    #[inline(always)]
-    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // Fused only where the instruction is always there: elsewhere it would be a library call.
-        let fused = |at: usize| match cfg!(target_arch = "aarch64") {
-            true => self[at].mul_add(factor[at], addend[at]),
-            false => self[at] * factor[at] + addend[at],
-        };
-        [fused(0), fused(1), fused(2), fused(3)]
-    }
-
-    #[inline(always)]
-    unsafe fn sum(self) -> f32 {
-        (self[0] + self[2]) + (self[1] + self[3])
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-    pub(super) use std::arch::x86_64::{__m256, __m512};
-
-    impl super::Simd for __m512 {
-        const LANES: usize = 16;
-        const WIDE: bool = true;
-
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            unsafe { _mm512_set1_ps(value) }
-        }
-
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            unsafe { _mm512_loadu_ps(from) }
-        }
-
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            unsafe { _mm512_storeu_ps(to, self) }
-        }
-
-        #[inline(always)]
-        unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
-            unsafe { _mm512_fmadd_ps(self, factor, addend) }
-        }
-
-        #[inline(always)]
-        unsafe fn sum(self) -> f32 {
-            unsafe { _mm512_reduce_add_ps(self) }
-        }
-    }
-
-    impl super::Simd for __m256 {
-        const LANES: usize = 8;
-        const WIDE: bool = false;
-
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            unsafe { _mm256_set1_ps(value) }
-        }
-
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            unsafe { _mm256_loadu_ps(from) }
-        }
-
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            unsafe { _mm256_storeu_ps(to, self) }
-        }
-
-        #[inline(always)]
-        unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
-            unsafe { _mm256_fmadd_ps(self, factor, addend) }
-        }
-
-        #[inline(always)]
-        unsafe fn sum(self) -> f32 {
-            let mut lanes = [0f32; 8];
-            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), self) };
-            let half = [lanes[0] + lanes[4], lanes[1] + lanes[5], lanes[2] + lanes[6], lanes[3] + lanes[7]];
-            unsafe { super::Simd::sum(half) }
+            unrolled!(m in M, {
+                let out = self.out.wrapping_add((row + m) * self.offsets.len() + tap);
+                unrolled!(r in R, *out.wrapping_add(r) += sums[m][r].sum());
+            });
         }
     }
 }
@@ -419,6 +313,8 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    type Loops = (fn(&Correlation), fn(&Dot));
 
     /// Every instruction set that this machine has, against the formula.
     fn check(rows: usize, taps: usize, length: usize) {
@@ -430,16 +326,16 @@ mod tests {
         let mut factors: Vec<f32> = (0..rows * padded).map(|i| ((i * 11 % 13) as f32 - 6.0) / 8.0).collect();
         factors.chunks_mut(padded).for_each(|row| row[length..].fill(0.0));
         let mut expected = (vec![0.0; rows * padded], vec![1.0; rows * taps]);
-        for (row, tap, j) in itertools(rows, taps, padded) {
+        for (row, tap, j) in indices(rows, taps, padded) {
             expected.0[row * padded + j] += weight(row, tap) * x[offsets[tap] + j];
             expected.1[row * taps + tap] += factors[row * padded + j] * x[offsets[tap] + j];
         }
         // The numbers are multiples of 1/64 and small, so every order of summation is exact.
-        let mut runs: Vec<(fn(&Correlation), fn(&Dot))> =
+        let mut runs: Vec<Loops> =
             vec![(|job| unsafe { job.run::<[f32; 4]>() }, |job| unsafe { job.run::<[f32; 4]>() })];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
                 runs.push((|job| unsafe { correlate_avx512(job) }, |job| unsafe { dot_avx512(job) }));
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -457,7 +353,7 @@ mod tests {
         }
     }
 
-    fn itertools(rows: usize, taps: usize, length: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    fn indices(rows: usize, taps: usize, length: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         (0..rows).flat_map(move |row| (0..taps).flat_map(move |tap| (0..length).map(move |j| (row, tap, j))))
     }
 

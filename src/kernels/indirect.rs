@@ -1,0 +1,289 @@
+//! Convolution on the CPU without a matrix of columns.
+//!
+//! Forward, each sample's padded image is correlated through a table of offsets ([`super::simd`]). The
+//! gradient with respect to the input is, for each phase of the stride, such a correlation of the output's
+//! gradient with the taps that fall on this phase. The gradient with respect to the weight is a table of
+//! dot products of images, a few samples at a time so that small images make long vectors. Depthwise
+//! convolution is the case of one row of weights a group; a 1×1 convolution is a product of matrices.
+
+use super::conv::Convolution;
+use super::for_each_block;
+use super::plane::{Phases, span};
+use super::simd::{MAX_LANES, correlate, dot, pack_panels};
+use crate::graph::Window;
+
+/// Samples' pixels that the dot products of a weight gradient run over together.
+const DOT_LENGTH: usize = 512;
+/// Most partial sums of a weight gradient.
+const MAX_CHUNKS: usize = 32;
+
+/// One phase of the gradient with respect to the input.
+struct PhaseGradient {
+    /// Pixels of the phase that lie in the image, rows and columns.
+    rows: std::ops::Range<usize>,
+    columns: std::ops::Range<usize>,
+    phase: [usize; 2],
+    /// Packed weights of each group.
+    packed: Vec<Vec<f32>>,
+    offsets: Vec<usize>,
+}
+
+impl Convolution {
+    /// The output.
+    pub(super) fn forward(&self, input: &[f32], weight: &[f32]) -> Vec<f32> {
+        let (image, map) = (self.in_channels * self.height * self.width, self.out_channels * self.rows * self.columns);
+        let mut out = vec![0.0; self.batch * map];
+        if self.is_product() {
+            let (outs, ins, pixels) = (self.out_channels, self.in_channels, self.height * self.width);
+            for_each_block(
+                &mut out,
+                map,
+                self.macs(),
+                || (),
+                |(), sample, out| {
+                    product([outs, ins, pixels], weight, [ins, 1], &input[sample * image..][..image], out);
+                },
+            );
+            return out;
+        }
+        let phases = self.input_phases();
+        let offsets = self.input_offsets(&phases, phases.area());
+        let (outs, ins, taps) = (self.out_per_group(), self.in_per_group(), self.taps());
+        let packed: Vec<Vec<f32>> = weight
+            .chunks(outs * taps)
+            .map(|weight| pack_panels(outs, taps, |row, tap| weight[row * taps + tap]))
+            .collect();
+        let pitch = phases.count() * phases.area();
+        let length = (self.rows - 1) * phases.sides[1] + self.columns;
+        let strip = length.next_multiple_of(MAX_LANES);
+        let scratch = || (vec![0.0; self.in_channels * pitch + MAX_LANES], vec![0.0; outs * strip]);
+        for_each_block(&mut out, map, self.macs(), scratch, |(padded, strips), sample, out| {
+            let channels = input[sample * image..][..image].chunks(self.height * self.width);
+            channels.zip(padded.chunks_mut(pitch)).for_each(|(channel, to)| phases.fill(channel, to, phases.area()));
+            for (group, out) in out.chunks_mut(outs * self.rows * self.columns).enumerate() {
+                correlate(outs, &packed[group], &offsets, &padded[group * ins * pitch..], length, strips, strip);
+                for (out, strip) in out.chunks_mut(self.rows * self.columns).zip(strips.chunks(strip)) {
+                    let rows = out.chunks_mut(self.columns).zip(strip.chunks(phases.sides[1]));
+                    rows.for_each(|(to, from)| to.copy_from_slice(&from[..self.columns]));
+                }
+            }
+        });
+        out
+    }
+
+    /// The gradient with respect to the input.
+    pub(super) fn input_gradient(&self, grad: &[f32], weight: &[f32]) -> Vec<f32> {
+        let (image, map) = (self.in_channels * self.height * self.width, self.out_channels * self.rows * self.columns);
+        let mut out = vec![0.0; self.batch * image];
+        if self.is_product() {
+            let (outs, ins, pixels) = (self.out_channels, self.in_channels, self.height * self.width);
+            for_each_block(
+                &mut out,
+                image,
+                self.macs(),
+                || (),
+                |(), sample, out| {
+                    product([ins, outs, pixels], weight, [1, ins], &grad[sample * map..][..map], out);
+                },
+            );
+            return out;
+        }
+        let (frame, phases) = self.gradient_phases(weight);
+        let (outs, ins, stride) = (self.out_per_group(), self.in_per_group(), self.window.stride);
+        let area = frame.area();
+        let longest = phases.iter().map(|phase| phase.length(&frame)).max().unwrap_or(0);
+        let strip = longest.next_multiple_of(MAX_LANES);
+        let scratch = || (vec![0.0; self.out_channels * area + MAX_LANES], vec![0.0; ins * strip]);
+        for_each_block(&mut out, image, self.macs(), scratch, |(padded, strips), sample, out| {
+            let channels = grad[sample * map..][..map].chunks(self.rows * self.columns);
+            channels.zip(padded.chunks_mut(area)).for_each(|(channel, to)| frame.fill(channel, to, area));
+            for (group, out) in out.chunks_mut(ins * self.height * self.width).enumerate() {
+                let padded = &padded[group * outs * area..];
+                for phase in &phases {
+                    let length = phase.length(&frame);
+                    correlate(ins, &phase.packed[group], &phase.offsets, padded, length, strips, strip);
+                    for (out, strip) in out.chunks_mut(self.height * self.width).zip(strips.chunks(strip)) {
+                        for (row, from) in phase.rows.clone().zip(strip.chunks(frame.sides[1])) {
+                            let y = row * stride + phase.phase[0] - self.window.padding;
+                            let x = phase.columns.start * stride + phase.phase[1] - self.window.padding;
+                            let from = &from[..phase.columns.len()];
+                            let to = &mut out[y * self.width..(y + 1) * self.width][x..];
+                            if stride == 1 {
+                                to[..from.len()].copy_from_slice(from);
+                            } else {
+                                to.iter_mut().step_by(stride).zip(from).for_each(|(to, from)| *to = *from);
+                            }
+                        }
+                    }
+                }
+            }
+        });
+        out
+    }
+
+    /// The gradient with respect to the weight, summed over chunks of samples that depend on the shapes alone.
+    pub(super) fn weight_gradient(&self, input: &[f32], grad: &[f32]) -> Vec<f32> {
+        let (image, map) = (self.in_channels * self.height * self.width, self.out_channels * self.rows * self.columns);
+        let phases = self.input_phases();
+        let area = phases.area();
+        let together = (DOT_LENGTH / area).clamp(1, self.batch.max(1));
+        let chunk = self.batch.div_ceil(MAX_CHUNKS).max(1).next_multiple_of(together);
+        let offsets = self.input_offsets(&phases, together * area);
+        let pitch = phases.count() * together * area;
+        let length = (together * area).next_multiple_of(MAX_LANES);
+        let (outs, ins, taps) = (self.out_per_group(), self.in_per_group(), self.taps());
+        let weights = self.out_channels * taps;
+        let frame =
+            Phases { size: [self.rows, self.columns], margin: 0, stride: 1, used: vec![true], ..phases.clone() };
+        let scratch =
+            || (vec![0.0; self.in_channels * pitch + area + MAX_LANES], vec![0.0; self.out_channels * length]);
+        let mut partial = vec![0.0; self.batch.div_ceil(chunk).max(1) * weights];
+        for_each_block(&mut partial, weights, self.macs(), scratch, |(padded, maps), at, sums| {
+            let samples: Vec<usize> = (at * chunk..((at + 1) * chunk).min(self.batch)).collect();
+            for samples in samples.chunks(together) {
+                if samples.len() < together {
+                    maps.fill(0.0);
+                }
+                for (place, sample) in samples.iter().enumerate() {
+                    let channels = input[sample * image..][..image].chunks(self.height * self.width);
+                    for (channel, to) in channels.zip(padded.chunks_mut(pitch)) {
+                        phases.fill(channel, &mut to[place * area..], together * area);
+                    }
+                    let channels = grad[sample * map..][..map].chunks(self.rows * self.columns);
+                    for (channel, to) in channels.zip(maps.chunks_mut(length)) {
+                        frame.fill(channel, &mut to[place * area..], area);
+                    }
+                }
+                for (group, sums) in sums.chunks_mut(outs * taps).enumerate() {
+                    let (maps, padded) = (&maps[group * outs * length..], &padded[group * ins * pitch..]);
+                    dot(outs, maps, &offsets, padded, length, sums);
+                }
+            }
+        });
+        let (whole, rest) = partial.split_at_mut(weights);
+        for partial in rest.chunks(weights) {
+            whole.iter_mut().zip(partial).for_each(|(sum, value)| *sum += value);
+        }
+        partial.truncate(weights);
+        partial
+    }
+
+    /// How the padded gradient of the output lies, and what each phase of the input's gradient takes of it.
+    fn gradient_phases(&self, weight: &[f32]) -> (Phases, Vec<PhaseGradient>) {
+        let Window { kernel, stride, padding, .. } = self.window;
+        let margin = padding as isize;
+        let used: Vec<usize> = (0..stride).filter(|&phase| self.used()[phase]).collect();
+        let span = |size: usize, phase: usize| span(size, margin, phase, stride);
+        // Phase pixel `i` takes the output's pixels from `i - last` to `i`.
+        let last = self.place(kernel - 1).1 as isize;
+        let low = used.iter().map(|&phase| span(self.height, phase).start as isize - last).min().unwrap_or(0);
+        let side = |size: usize| {
+            let high = used.iter().map(|&phase| span(size, phase).end as isize).max().unwrap_or(0);
+            usize::try_from(high - low).expect("an image has pixels")
+        };
+        let sides = [side(self.height), side(self.width)];
+        let frame = Phases { size: [self.rows, self.columns], margin: -low, stride: 1, sides, used: vec![true] };
+        let (outs, ins) = (self.out_per_group(), self.in_per_group());
+        let mut phases = Vec::new();
+        for phase in used.iter().flat_map(|&row| used.iter().map(move |&column| [row, column])) {
+            let (rows, columns) = (span(self.height, phase[0]), span(self.width, phase[1]));
+            if rows.is_empty() || columns.is_empty() {
+                continue;
+            }
+            let on = |phase: usize| (0..kernel).filter(move |&tap| self.place(tap).0 == phase);
+            let taps: Vec<[usize; 3]> = (0..outs)
+                .flat_map(|out| on(phase[0]).flat_map(move |row| on(phase[1]).map(move |column| [out, row, column])))
+                .collect();
+            let at = |start: usize, tap: usize| {
+                usize::try_from(start as isize - self.place(tap).1 as isize - low).expect("the margin holds all taps")
+            };
+            let offset = |&[out, row, column]: &[usize; 3]| {
+                out * frame.area() + at(rows.start, row) * frame.sides[1] + at(columns.start, column)
+            };
+            let of_group = |weight: &[f32]| {
+                pack_panels(ins, taps.len(), |channel, tap| {
+                    let [out, row, column] = taps[tap];
+                    weight[((out * ins + channel) * kernel + row) * kernel + column]
+                })
+            };
+            let packed = weight.chunks(outs * self.taps()).map(of_group).collect();
+            let offsets = taps.iter().map(offset).collect();
+            phases.push(PhaseGradient { rows, columns, phase, packed, offsets });
+        }
+        (frame, phases)
+    }
+
+    fn in_per_group(&self) -> usize {
+        self.in_channels / self.groups
+    }
+
+    fn out_per_group(&self) -> usize {
+        self.out_channels / self.groups
+    }
+
+    /// Taps of one output channel: its number of weights.
+    fn taps(&self) -> usize {
+        self.in_per_group() * self.window.kernel * self.window.kernel
+    }
+
+    fn macs(&self) -> usize {
+        self.batch * self.out_channels * self.rows * self.columns * self.taps()
+    }
+
+    /// Whether the convolution is one product of matrices for each sample.
+    fn is_product(&self) -> bool {
+        let Window { kernel, stride, padding, .. } = self.window;
+        kernel == 1 && stride == 1 && padding == 0 && self.groups == 1
+    }
+
+    /// Where tap `tap` of a side falls: phase and pixel in the phase.
+    fn place(&self, tap: usize) -> (usize, usize) {
+        let at = tap * self.window.dilation;
+        (at % self.window.stride, at / self.window.stride)
+    }
+
+    fn used(&self) -> Vec<bool> {
+        let tap_on = |phase| (0..self.window.kernel).any(|tap| self.place(tap).0 == phase);
+        (0..self.window.stride).map(tap_on).collect()
+    }
+
+    /// How the padded input lies in its phases.
+    fn input_phases(&self) -> Phases {
+        let Window { stride, padding, .. } = self.window;
+        let side = |size: usize| (size + 2 * padding).div_ceil(stride);
+        let sides = [side(self.height), side(self.width)];
+        Phases { size: [self.height, self.width], margin: padding as isize, stride, sides, used: self.used() }
+    }
+
+    /// Offsets of a group's taps in the padded input, whose phases are `pitch` apart.
+    fn input_offsets(&self, phases: &Phases, pitch: usize) -> Vec<usize> {
+        let kernel = self.window.kernel;
+        let offset = |tap: usize| {
+            let (row_phase, row) = self.place(tap / kernel % kernel);
+            let (column_phase, column) = self.place(tap % kernel);
+            let phase = tap / (kernel * kernel) * phases.count() + row_phase * phases.stride + column_phase;
+            phase * pitch + row * phases.sides[1] + column
+        };
+        (0..self.taps()).map(offset).collect()
+    }
+}
+
+impl PhaseGradient {
+    fn length(&self, frame: &Phases) -> usize {
+        (self.rows.len() - 1) * frame.sides[1] + self.columns.len()
+    }
+}
+
+/// `out[m, n] = left[m, k] · right[k, n]`, rows of `right` and `out` being contiguous.
+fn product([m, k, n]: [usize; 3], left: &[f32], strides: [usize; 2], right: &[f32], out: &mut [f32]) {
+    assert!(left.len() == m * k && right.len() == k * n && out.len() == m * n, "matrices of the product's shapes");
+    let (row, columns) = (strides[0] as isize, strides[1] as isize);
+    let none = gemm::Parallelism::None;
+    let (width, left, right, out) = (n as isize, left.as_ptr(), right.as_ptr(), out.as_mut_ptr());
+    // SAFETY: the strides walk over just the matrices whose lengths are asserted above.
+    unsafe {
+        gemm::gemm(
+            m, n, k, out, 1, width, false, left, columns, row, right, 1, width, 0.0, 1.0, false, false, false, none,
+        );
+    }
+}

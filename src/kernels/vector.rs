@@ -1,0 +1,121 @@
+//! Vector registers of f32, one type for each instruction set.
+//!
+//! Registers are read and written as arrays behind pointers, not by the intrinsics for that: in the `dev`
+//! profile those check for overlap and keep every register in memory.
+
+/// One vector register of f32.
+pub(super) trait Simd: Copy {
+    /// Numbers in a register.
+    const LANES: usize;
+    /// Whether there are thirty-two registers rather than sixteen.
+    const WIDE: bool;
+    unsafe fn splat(value: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    /// `self · factor + addend`
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    unsafe fn sum(self) -> f32;
+}
+
+impl Simd for [f32; 4] {
+    const LANES: usize = 4;
+    const WIDE: bool = cfg!(target_arch = "aarch64");
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        [value; 4]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { *from.cast::<Self>() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { *to.cast::<Self>() = self }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // Fused only where the instruction is always there: elsewhere it would be a library call.
+        let fused = |at: usize| match cfg!(target_arch = "aarch64") {
+            true => self[at].mul_add(factor[at], addend[at]),
+            false => self[at] * factor[at] + addend[at],
+        };
+        [fused(0), fused(1), fused(2), fused(3)]
+    }
+
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        (self[0] + self[2]) + (self[1] + self[3])
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+    pub(super) use std::arch::x86_64::{__m256, __m512};
+
+    impl super::Simd for __m512 {
+        const LANES: usize = 16;
+        const WIDE: bool = true;
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            unsafe { _mm512_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { std::mem::transmute(*from.cast::<[f32; 16]>()) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { *to.cast::<[f32; 16]>() = std::mem::transmute::<Self, [f32; 16]>(self) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+            unsafe { _mm512_fmadd_ps(self, factor, addend) }
+        }
+
+        #[inline(always)]
+        unsafe fn sum(self) -> f32 {
+            unsafe { _mm512_reduce_add_ps(self) }
+        }
+    }
+
+    impl super::Simd for __m256 {
+        const LANES: usize = 8;
+        const WIDE: bool = false;
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            unsafe { _mm256_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { std::mem::transmute(*from.cast::<[f32; 8]>()) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { *to.cast::<[f32; 8]>() = std::mem::transmute::<Self, [f32; 8]>(self) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+            unsafe { _mm256_fmadd_ps(self, factor, addend) }
+        }
+
+        #[inline(always)]
+        unsafe fn sum(self) -> f32 {
+            let lanes: [f32; 8] = unsafe { std::mem::transmute(self) };
+            let half = [lanes[0] + lanes[4], lanes[1] + lanes[5], lanes[2] + lanes[6], lanes[3] + lanes[7]];
+            unsafe { super::Simd::sum(half) }
+        }
+    }
+}
