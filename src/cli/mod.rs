@@ -100,7 +100,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         || error.is::<YamlError>()
         || error.is::<SpaceError>()
         || error.is::<ProfileError>()
-        || matches!(error.downcast_ref(), Some(DeviceError::Unreadable { .. }))
+        || matches!(error.downcast_ref(), Some(DeviceError::Onnx(_)))
         || error.downcast_ref().is_some_and(StudyError::is_input);
     match (input, error.is::<Interrupted>()) {
         (true, _) => 2,

@@ -4,17 +4,22 @@
 //! never reaches back into the study; it may describe a study that still runs. [`write`] puts the files of
 //! a study's folder in place.
 
+use crate::objective::Direction;
+use crate::study::store::StoreError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 mod check;
+mod collect;
 pub mod correlation;
 pub mod csv;
 pub mod html;
 pub mod json;
 mod number;
 pub mod table;
+
+pub use collect::collect;
 
 /// Everything that a report of a study shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,16 +61,6 @@ pub struct StudyReport {
     /// Rank correlations over complete trials; [`correlation::correlate`] makes them.
     #[serde(default)]
     pub correlations: Vec<Correlation>,
-}
-
-/// Which way is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
-    /// Less is better.
-    Minimize,
-    /// More is better.
-    Maximize,
 }
 
 /// An objective as a reader needs it.
@@ -280,6 +275,9 @@ pub enum ReportError {
         /// What was found and expected.
         reason: String,
     },
+    /// The store can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A file can't be written.
     #[error("{path}: {source}", path = path.display())]
     Unwritable {

@@ -20,8 +20,8 @@ use crate::pareto::ParetoFront;
 use crate::sampler::Sampler;
 use crate::space::SpaceError;
 use crate::yaml::YamlError;
-pub(crate) use evaluate::model_file;
 use evaluate::Evaluator;
+pub(crate) use evaluate::model_file;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use store::{Store, StoreError, TrialRecord, TrialState};
@@ -121,6 +121,8 @@ impl StudyError {
     }
 }
 
+/// The name of a latency objective is this and the name of its device.
+pub const LATENCY: &str = "latency_ms@";
 /// Name of the store in a study's folder.
 pub const STORE: &str = "study.sqlite";
 /// Name of the folder of ONNX models in a study's folder.

@@ -1,6 +1,6 @@
 //! A config, resolved: the space opened, the profiles read, the objectives named.
 
-use super::StudyError;
+use super::{LATENCY, StudyError};
 use crate::config::{ControlSection, ObjectiveSection, SamplerSection, StudyConfig};
 use crate::device::HardwareProfile;
 use crate::indicator::{Combine, Settings};
@@ -93,7 +93,7 @@ impl Plan {
                     if devices.iter().all(|known| known.name != name) {
                         devices.push(profile);
                     }
-                    let mut objective = bounded(&format!("latency_ms@{name}"), latency.at_most_ms);
+                    let mut objective = bounded(&format!("{LATENCY}{name}"), latency.at_most_ms);
                     objective.unit = Some("ms".into());
                     (objective, Source::Latency(name))
                 }

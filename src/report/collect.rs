@@ -1,0 +1,256 @@
+//! From a study's store to its report.
+
+use super::correlation::correlate;
+use super::{
+    DeviceInfo, HostInfo, HypervolumePoint, IndicatorInfo, MeasurementSummary, ObjectiveInfo, ReportError,
+    SearchSummary, StudyReport, TrialRow, TrialState,
+};
+use crate::genotype::ArchId;
+use crate::indicator;
+use crate::latency::Measurement;
+use crate::objective::ObjectiveVector;
+use crate::pareto::ParetoFront;
+use crate::study::store::{self, IndicatorOutcome, Store, TrialRecord};
+use crate::study::{MODELS, StudyFacts, model_file, vector};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Reads the study in `folder` out of its store; it may still be running.
+///
+/// # Errors
+/// If the store can't be read, or its study has not begun.
+pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError> {
+    let facts: StudyFacts = store.fact("study")?.ok_or_else(|| ReportError::Invalid {
+        field: "study".into(),
+        reason: format!("{} has no study that has begun", folder.display()),
+    })?;
+    let config: serde_json::Value = store.fact("config")?.unwrap_or_default();
+    let devices = store.devices()?;
+    let search = store.trials(&facts.search)?;
+    let control = facts.control.as_deref().map(|name| store.trials(name)).transpose()?;
+    let reference: Option<Vec<f64>> = store.fact("reference_point")?;
+
+    let mut trials = vec![];
+    for (records, is_control) in [(&search, false), (control.as_ref().unwrap_or(&vec![]), true)] {
+        for record in records {
+            trials.push(row(store, folder, &devices, record, is_control)?);
+        }
+    }
+    let vectors: Vec<_> = search.iter().map(|record| vector(&facts.objectives, record)).collect();
+    let front = front(&vectors);
+    for (index, row) in trials.iter_mut().enumerate() {
+        row.on_front = front.contains(&index);
+    }
+    let control_vectors: Option<Vec<_>> =
+        control.as_ref().map(|records| records.iter().map(|record| vector(&facts.objectives, record)).collect());
+    let searched = hypervolumes(&vectors, reference.as_deref());
+    let controlled = control_vectors.as_ref().map(|vectors| hypervolumes(vectors, reference.as_deref()));
+    let history = searched.iter().enumerate().map(|(index, &search)| HypervolumePoint {
+        evaluations: index + 1,
+        search,
+        control: controlled.as_ref().and_then(|history| history.get(index).copied()),
+    });
+    let directions = facts.objectives.as_slice().iter().map(|objective| objective.direction);
+    let mut report = StudyReport {
+        hypervolume_history: history.collect(),
+        search: summary(&facts.search, &search, &searched),
+        control: control
+            .as_ref()
+            .zip(facts.control.as_ref())
+            .map(|(records, name)| summary(name, records, controlled.as_deref().unwrap_or_default())),
+        reference_point: reference.unwrap_or_default().iter().zip(directions).map(|(c, d)| d.cost(*c)).collect(),
+        study: facts.study,
+        space: facts.space,
+        space_size: facts.space_size,
+        tegu_version: facts.tegu_version,
+        seed: facts.seed,
+        created: rfc3339(facts.created_unix_s),
+        config_yaml: serde_yaml::to_string(&config).unwrap_or_default(),
+        objectives: facts.objectives.as_slice().iter().map(objective).collect(),
+        indicators: indicators(),
+        devices: devices.iter().map(|name| device(store, name)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect(),
+        trials,
+        front,
+        correlations: vec![],
+    };
+    report.correlations = correlate(&report);
+    Ok(report)
+}
+
+/// Indexes of the non-dominated vectors.
+fn front(vectors: &[Option<ObjectiveVector>]) -> Vec<usize> {
+    let complete = vectors.iter().enumerate().filter_map(|(index, vector)| Some((index, vector.clone()?)));
+    let front: ParetoFront<usize> = complete.collect();
+    let mut indexes: Vec<usize> = front.members().iter().map(|(index, _)| *index).collect();
+    indexes.sort_unstable();
+    indexes
+}
+
+/// The hypervolume after each evaluation.
+fn hypervolumes(vectors: &[Option<ObjectiveVector>], reference: Option<&[f64]>) -> Vec<f64> {
+    let Some(reference) = reference else { return vec![0.0; vectors.len()] };
+    let mut front = ParetoFront::new();
+    let step = |(index, vector): (usize, &Option<ObjectiveVector>)| {
+        if let Some(vector) = vector {
+            front.insert(index, vector.clone());
+        }
+        front.hypervolume(reference)
+    };
+    vectors.iter().enumerate().map(step).collect()
+}
+
+fn summary(sampler: &str, records: &[TrialRecord], hypervolumes: &[f64]) -> SearchSummary {
+    let sum = |seconds: fn(&TrialRecord) -> f64| records.iter().map(seconds).sum::<f64>();
+    let scoring_s = sum(|record| record.seconds.scoring_s);
+    let exporting_s = sum(|record| record.seconds.exporting_s);
+    let measuring_s = sum(|record| record.seconds.measuring_s);
+    SearchSummary {
+        sampler: sampler.to_owned(),
+        evaluations: records.len(),
+        failed: records.iter().filter(|record| matches!(record.state, store::TrialState::Failed { .. })).count(),
+        hypervolume: hypervolumes.last().copied().unwrap_or(0.0),
+        scoring_s,
+        exporting_s,
+        measuring_s,
+        total_s: scoring_s + exporting_s + measuring_s,
+    }
+}
+
+fn row(
+    store: &Store,
+    folder: &Path,
+    devices: &[String],
+    record: &TrialRecord,
+    control: bool,
+) -> Result<TrialRow, ReportError> {
+    let (state, objectives) = match &record.state {
+        store::TrialState::Complete { objectives } => (TrialState::Complete, objectives.clone()),
+        store::TrialState::Failed { reason } => (TrialState::Failed(reason.clone()), BTreeMap::new()),
+    };
+    let mut measurements = BTreeMap::new();
+    for device in devices {
+        if let Some(measurement) = measurement(store, &record.arch_id, device)? {
+            measurements.insert(device.clone(), summary_of(&measurement));
+        }
+    }
+    let known = |(name, outcome): (String, IndicatorOutcome)| match outcome {
+        IndicatorOutcome::Value(value) => Some((name, value)),
+        IndicatorOutcome::Failed(_) => None,
+    };
+    let model = format!("{MODELS}/{}", model_file(&record.arch_id));
+    Ok(TrialRow {
+        number: record.number as usize,
+        sampler: record.sampler.clone(),
+        control,
+        arch: record.arch.clone(),
+        arch_id: record.arch_id.to_string(),
+        state,
+        objectives,
+        indicators: store.indicators(&record.arch_id)?.into_iter().filter_map(known).collect(),
+        params: record.params,
+        macs: record.macs,
+        live_params: None,
+        measurements,
+        model: folder.join(&model).is_file().then_some(model),
+        model_sha256: record.model_sha256.clone(),
+        on_front: false,
+    })
+}
+
+fn measurement(store: &Store, id: &ArchId, device: &str) -> Result<Option<Measurement>, ReportError> {
+    let Some(record) = store.measurement(id, device)? else { return Ok(None) };
+    let parsed = serde_json::from_value(record.measurement);
+    parsed.map(Some).map_err(|error| ReportError::Invalid {
+        field: format!("measurement of {id} on {device}"),
+        reason: error.to_string(),
+    })
+}
+
+fn summary_of(measurement: &Measurement) -> MeasurementSummary {
+    MeasurementSummary {
+        p50_ms: measurement.p50_ms,
+        ci95_ms: measurement.ci95_ms,
+        p90_ms: measurement.p90_ms,
+        verdict: name_of(&measurement.verdict),
+        samples: measurement.samples,
+        load_ms: measurement.load_ms,
+        first_run_ms: measurement.first_run_ms,
+    }
+}
+
+/// The name that serde gives to a variant.
+fn name_of(value: &impl serde::Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn objective(objective: &crate::objective::Objective) -> ObjectiveInfo {
+    ObjectiveInfo {
+        name: objective.name.clone(),
+        direction: objective.direction,
+        unit: objective.unit.clone().unwrap_or_default(),
+        device: objective.name.strip_prefix(crate::study::LATENCY).map(str::to_owned),
+    }
+}
+
+fn indicators() -> Vec<IndicatorInfo> {
+    let info = |indicator: &&dyn indicator::Indicator| IndicatorInfo {
+        name: indicator.name().to_owned(),
+        description: indicator.description().to_owned(),
+        direction: indicator.direction(),
+        formula: indicator.formula().to_owned(),
+        source: indicator.source().to_owned(),
+    };
+    indicator::teg().iter().map(info).collect()
+}
+
+/// The device as its first measurement found it; none without a measurement.
+fn device(store: &Store, name: &str) -> Result<Option<DeviceInfo>, ReportError> {
+    let Some(record) = store.measurements(name)?.into_iter().next() else { return Ok(None) };
+    let Some(first) = measurement(store, &record.arch_id, name)? else { return Ok(None) };
+    let host = first.host;
+    let optional = [("kernel", host.kernel), ("governor", host.governor), ("architecture", Some(host.arch))];
+    Ok(Some(DeviceInfo {
+        name: name.to_owned(),
+        runtime: first.runtime,
+        runtime_version: first.runtime_version,
+        execution_provider: Some(first.execution_provider),
+        threads: Some(first.threads),
+        batch: first.batch,
+        host: HostInfo {
+            cpu: host.cpu.unwrap_or_else(|| "unknown".into()),
+            logical_cores: host.cores,
+            memory_bytes: host.memory_mib.unwrap_or(0) * 1024 * 1024,
+            os: host.os,
+            facts: optional.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect(),
+        },
+        load_average: host.load_1m,
+    }))
+}
+
+/// Seconds since 1970 as `2026-01-31T12:00:00Z` (Hinnant 2013, "chrono-compatible low-level date algorithms").
+fn rfc3339(unix_s: u64) -> String {
+    let (days, second) = (unix_s / 86_400, unix_s % 86_400);
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        // date -u -d @N --iso-8601=seconds
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(1_795_305_599), "2026-11-21T23:59:59Z");
+    }
+}
