@@ -11,6 +11,7 @@ mod replay;
 pub mod worker;
 
 pub use local::LocalDevice;
+pub use message::Stage;
 pub use profile::{Budget, HardwareProfile, Limits, Location, Precision, ProfileError};
 pub use replay::{Record, ReplayDevice};
 
@@ -146,8 +147,6 @@ pub enum DeviceError {
         study: PathBuf,
     },
 }
-
-pub use message::Stage;
 
 /// The last lines that a worker wrote before it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

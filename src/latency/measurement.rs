@@ -144,8 +144,10 @@ impl Measurement {
     }
 }
 
+/// Milliseconds to the nanosecond: no clock is finer, and so few digits survive writing and reading exactly (more
+/// of them would need serde_json's `float_roundtrip`).
 fn ms(seconds: f64) -> f64 {
-    seconds * 1e3
+    (seconds * 1e9).round() / 1e6
 }
 
 #[cfg(test)]
@@ -180,6 +182,17 @@ mod tests {
         assert_eq!((found.load_ms, found.first_run_ms, found.samples, found.rounds), (250.0, 500.0, 70, 7));
         assert_eq!((found.verdict, found.outliers), (Verdict::Stable, 0));
         assert_eq!(found.execution_provider, "cpu");
+    }
+
+    #[test]
+    fn times_survive_writing_and_reading() {
+        for nanoseconds in (0..200_000_u64).map(|i| i * i * 7919 % 100_000_007) {
+            let seconds = std::time::Duration::from_nanos(nanoseconds).as_secs_f64();
+            for time in [seconds, ms(seconds), ms(seconds * 1.000_000_123_4)] {
+                let read: f64 = serde_json::from_str(&serde_json::to_string(&time).unwrap()).unwrap();
+                assert_eq!(read.to_bits(), time.to_bits(), "{time}");
+            }
+        }
     }
 
     #[test]

@@ -12,4 +12,4 @@ pub mod statistics;
 pub use host::Host;
 pub use measure::{Samples, StopReason, measure};
 pub use measurement::{Measured, Measurement, Verdict};
-pub use protocol::{Protocol, ProtocolError};
+pub use protocol::{FEWEST_ROUNDS, Protocol, ProtocolError};
