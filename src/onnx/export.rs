@@ -291,3 +291,31 @@ fn window_attributes(window: &Window) -> Vec<AttributeProto> {
         ints("pads", &[window.padding; 4]),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::GraphBuilder;
+    use crate::network::Init;
+    use candle_core::Device;
+
+    fn check(op: Op, metadata: &Metadata, expected: &str) {
+        let mut builder = GraphBuilder::new(Shape::map(2, 8, 8));
+        let input = builder.input();
+        let output = builder.push("pool", op, &[input]).unwrap();
+        let graph = builder.finish(output);
+        let weights = Weights::random(&graph, Init::default(), 0, &Device::Cpu).unwrap();
+        let error = export(&graph, &weights, metadata, ExportOptions::default()).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn what_can_not_be_said_is_refused() {
+        let window = Window { dilation: 2, ..Window::same(3, 1) };
+        let expected = "node `pool`: average pooling with dilation 2 needs opset 19";
+        check(Op::AvgPool(window), &Metadata::new(), expected);
+        let indicators = [("ntk_condition".to_owned(), f64::NAN)].into();
+        let expected = "metadata `tegu.indicators`: `ntk_condition` is NaN, expected a finite number";
+        check(Op::MaxPool(window), &Metadata { indicators, ..Metadata::new() }, expected);
+    }
+}

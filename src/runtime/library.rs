@@ -67,36 +67,33 @@ pub struct Located {
 /// # Errors
 /// [`RuntimeError::Unavailable`] with all that was tried.
 pub fn locate(given: Option<&Path>, execution_provider: Option<&str>) -> Result<Located, RuntimeError> {
-    let named = |source, path: &Path| {
-        find(path).map(|path| Located { path, source, tried: vec![] }).ok_or_else(|| {
+    let package = package_of(execution_provider.unwrap_or("cpu")).unwrap_or("onnxruntime");
+    let variable = path_variable("ORT_DYLIB_PATH");
+    let named = [(Source::Given, given), (Source::Environment, variable.as_deref())];
+    let tegu = || tegu_folders(&tegu_runtimes(), package);
+    search(&named, &[(Source::Tegu, &tegu), (Source::Python, &python_folders), (Source::System, &system_folders)])
+}
+
+/// Takes the first path that somebody named, else looks into the folders, which are listed no sooner than needed.
+fn search(
+    named: &[(Source, Option<&Path>)],
+    places: &[(Source, &dyn Fn() -> Vec<PathBuf>)],
+) -> Result<Located, RuntimeError> {
+    if let Some((source, path)) = named.iter().find_map(|(source, path)| Some((*source, (*path)?))) {
+        return find(path).map(|path| Located { path, source, tried: vec![] }).ok_or_else(|| {
             let what = if path.is_dir() { "holds no ONNX Runtime library" } else { "does not exist" };
             RuntimeError::Unavailable(format!("ONNX Runtime: {source} names {}, which {what}", path.display()))
-        })
-    };
-    if let Some(path) = given {
-        return named(Source::Given, path);
+        });
     }
-    if let Some(path) = path_variable("ORT_DYLIB_PATH") {
-        return named(Source::Environment, &path);
-    }
-    let package = package_of(execution_provider.unwrap_or("cpu"));
-    type Folders = fn(&str) -> Vec<PathBuf>;
-    let places: [(Source, Folders); 3] = [
-        (Source::Tegu, |package| installed_folders(&tegu_runtimes(), package)),
-        (Source::Python, |_| python_folders()),
-        (Source::System, |_| system_folders()),
-    ];
     let mut tried = vec![];
     for (source, folders) in places {
-        let folders = folders(package.unwrap_or("onnxruntime"));
+        let (source, folders) = (*source, folders());
         if let Some(path) = folders.iter().find_map(|folder| find(folder)) {
             return Ok(Located { path, source, tried });
         }
-        let looked = |folder: &PathBuf| Tried { source, place: folder.display().to_string() };
-        match (folders.as_slice(), source) {
-            ([], Source::Tegu) => tried.push(Tried { source, place: tegu_runtimes().display().to_string() }),
-            ([], _) => tried.push(Tried { source, place: "none found".into() }),
-            (folders, _) => tried.extend(folders.iter().map(looked)),
+        tried.extend(folders.iter().map(|folder| Tried { source, place: folder.display().to_string() }));
+        if folders.is_empty() {
+            tried.push(Tried { source, place: "none found".into() });
         }
     }
     let all: Vec<String> = tried.iter().map(|tried| format!("{} ({})", tried.source, tried.place)).collect();
@@ -152,6 +149,12 @@ fn is_library(name: &OsStr) -> bool {
 fn numbers(path: &Path) -> Vec<u64> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.split(|character: char| !character.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+}
+
+/// The folders of the installed packages, or `runtimes` itself where there is none.
+fn tegu_folders(runtimes: &Path, package: &str) -> Vec<PathBuf> {
+    let folders = installed_folders(runtimes, package);
+    if folders.is_empty() { vec![runtimes.to_owned()] } else { folders }
 }
 
 /// The installed packages below `runtimes`, those named `package` first, the newest first.
@@ -251,14 +254,35 @@ mod tests {
     }
 
     #[test]
-    fn a_given_path_is_meant() {
+    fn a_named_path_is_meant() {
         let folder = tempfile::tempdir().unwrap();
-        let missing = folder.path().join("libonnxruntime.so");
-        let error = locate(Some(&missing), None).unwrap_err().to_string();
-        assert_eq!(error, format!("ONNX Runtime: --ort-lib names {}, which does not exist", missing.display()));
-        let error = locate(Some(folder.path()), None).unwrap_err().to_string();
-        assert!(error.ends_with("which holds no ONNX Runtime library"), "{error}");
+        let missing = folder.path().join(format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}"));
+        let error = |path: &Path| search(&[(Source::Given, Some(path))], &[]).unwrap_err().to_string();
+        let expected = format!("ONNX Runtime: --ort-lib names {}, which does not exist", missing.display());
+        assert_eq!(error(&missing), expected);
+        assert!(error(folder.path()).ends_with("which holds no ONNX Runtime library"));
         let library = touch(missing);
-        assert_eq!(locate(Some(&library), None).unwrap().source, Source::Given);
+        let located = search(&[(Source::Given, None), (Source::Environment, Some(folder.path()))], &[]).unwrap();
+        assert_eq!(located, Located { path: library, source: Source::Environment, tried: vec![] });
+    }
+
+    #[test]
+    fn the_first_place_that_has_one_is_taken_and_the_others_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (empty, full) = (folder.path().join("empty"), folder.path().join("full"));
+        let library = touch(full.join(format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}")));
+        let tegu = || tegu_folders(&empty, "onnxruntime");
+        let (python, system) = (|| vec![full.clone()], || panic!("listed, though it is not needed"));
+        let located = search(&[], &[(Source::Tegu, &tegu), (Source::Python, &python), (Source::System, &system)]);
+        let tried = vec![Tried { source: Source::Tegu, place: empty.display().to_string() }];
+        assert_eq!(located.unwrap(), Located { path: library, source: Source::Python, tried });
+
+        let error = search(&[], &[(Source::Tegu, &tegu), (Source::System, &Vec::new)]).unwrap_err().to_string();
+        let expected = format!(
+            "ONNX Runtime's library was not found; looked in: Tegu's folder ({}), the system's library path (none \
+             found); `tegu runtime install` gets one, `--ort-lib` or ORT_DYLIB_PATH name one",
+            empty.display()
+        );
+        assert_eq!(error, expected);
     }
 }
