@@ -3,6 +3,7 @@
 //! Read once, resolved once into a [`Plan`](crate::study::Plan), and stored with the study.
 
 use crate::indicator::SettingsSection;
+use crate::latency::Protocol;
 use crate::network::Compute;
 use crate::sampler::Nsga2Options;
 use crate::space::NetworkChanges;
@@ -67,6 +68,8 @@ pub struct LatencySection {
     pub device: String,
     /// The most that is allowed, in milliseconds.
     pub at_most_ms: Option<f64>,
+    /// How candidates are timed, where not as the profile says.
+    pub protocol: Option<Protocol>,
 }
 
 /// A bound.

@@ -1,6 +1,6 @@
 //! The canonical encoding of one architecture, and its stable id.
 //!
-//! A genotype is a list of genes, one for each decision of its [`SearchSpace`](crate::space::SearchSpace);
+//! A genotype is a list of genes, one for each decision of its `space::SearchSpace`;
 //! a gene is the index of the choice taken. Two genotypes may encode the same network (an edge that leads
 //! nowhere may hold any operator); they then share their [`ArchId`].
 

@@ -31,8 +31,8 @@ pub enum YamlError {
 /// # Errors
 /// If it can't be read, or does not say what `T` expects.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, YamlError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| YamlError::Unreadable { path: path.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| YamlError::Unreadable { path: path.to_owned(), source })?;
     parse(&text, path)
 }
 
@@ -89,7 +89,10 @@ mod tests {
 
     #[test]
     fn errors_name_line_field_and_what_was_meant() {
-        check("cpu:\n  thread: 1\n", "a.yaml:2:3: cpu: unknown field `thread`, expected `threads`; did you mean `threads`?");
+        check(
+            "cpu:\n  thread: 1\n",
+            "a.yaml:2:3: cpu: unknown field `thread`, expected `threads`; did you mean `threads`?",
+        );
         check("cpu:\n  threads: many\n", "a.yaml:2:12: cpu.threads: invalid type: string \"many\", expected usize");
     }
 }

@@ -24,12 +24,8 @@ pub(super) struct SpaceArgs {
 
 impl SpaceArgs {
     pub(super) fn open(&self) -> anyhow::Result<SearchSpace> {
-        let changes = NetworkChanges {
-            input: self.input_shape,
-            classes: self.classes,
-            width: self.width,
-            depth: self.depth,
-        };
+        let changes =
+            NetworkChanges { input: self.input_shape, classes: self.classes, width: self.width, depth: self.depth };
         Ok(SearchSpace::open(&self.space)?.with_network(&changes)?)
     }
 }

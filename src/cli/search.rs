@@ -65,12 +65,8 @@ fn announcement(plan: &Plan, folder: &std::path::Path) -> String {
     let devices: Vec<String> =
         plan.devices.iter().map(|profile| format!("{} ({})", profile.name, profile.description.trim())).collect();
     let mut text = format!("study      {} in {}\n", plan.config.study, folder.display());
-    text += &format!(
-        "space      {}: {} architectures, {}\n",
-        plan.space.name,
-        plan.space.size(),
-        plan.space.description
-    );
+    text +=
+        &format!("space      {}: {} architectures, {}\n", plan.space.name, plan.space.size(), plan.space.description);
     text += &format!("objectives {}\n", objectives.join(", "));
     text += &format!("device     {}\n", if devices.is_empty() { "none".into() } else { devices.join(", ") });
     text += &format!(

@@ -17,7 +17,8 @@ impl Graph {
         for id in self.ids() {
             self.node(id).inputs.iter().for_each(|i| users[i.0].push(id.0));
         }
-        let mut colours: Vec<Colour> = self.nodes.iter().map(|node| digest(&[&label(&node.op, node.shape.dims())])).collect();
+        let mut colours: Vec<Colour> =
+            self.nodes.iter().map(|node| digest(&[&label(&node.op, node.shape.dims())])).collect();
         // One pass each way carries a difference through the whole of an acyclic graph; the second
         // round tells nodes apart whose ancestors differ in their users alone.
         for _ in 0..2 {

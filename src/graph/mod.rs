@@ -224,8 +224,7 @@ impl GraphBuilder {
     pub fn push(&mut self, name: impl Into<String>, op: Op, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
         let name = name.into();
         let operands: Vec<Shape> = inputs.iter().map(|&i| self.shape(i)).collect();
-        let shape = shape::infer(&op, &operands)
-            .map_err(|reason| GraphError::Shape { node: name.clone(), reason })?;
+        let shape = shape::infer(&op, &operands).map_err(|reason| GraphError::Shape { node: name.clone(), reason })?;
         if !self.names.insert(name.clone()) {
             return Err(GraphError::DuplicateName(name));
         }

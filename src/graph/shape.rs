@@ -83,10 +83,14 @@ pub(super) fn infer(op: &Op, operands: &[Shape]) -> Result<Shape, String> {
         }
         Op::Mul => match operands {
             [a, b] if a == b => Ok(*a),
-            [a @ Shape::Map { .. }, b] if b.channels() == a.channels() && matches!(b, Shape::Map { .. }) && b.pixels() == 1 => {
+            [a @ Shape::Map { .. }, b]
+                if b.channels() == a.channels() && matches!(b, Shape::Map { .. }) && b.pixels() == 1 =>
+            {
                 Ok(*a)
             }
-            [a, b] => Err(format!("can't multiply {a} and {b}: expected equal shapes, or a gate [{}, 1, 1]", a.channels())),
+            [a, b] => {
+                Err(format!("can't multiply {a} and {b}: expected equal shapes, or a gate [{}, 1, 1]", a.channels()))
+            }
             _ => Err(format!("expected 2 operands, found {}", operands.len())),
         },
         Op::Concat => concatenation(operands),
@@ -126,7 +130,8 @@ fn at_least_two(operands: &[Shape]) -> Result<Shape, String> {
 
 fn convolution(conv: &Conv2d, input: Shape) -> Result<Shape, String> {
     let groups = conv.groups;
-    if groups == 0 || input.channels() % groups != 0 || conv.out_channels % groups != 0 || conv.out_channels == 0 {
+    let divided = |channels: usize| groups > 0 && channels.is_multiple_of(groups);
+    if !divided(input.channels()) || !divided(conv.out_channels) || conv.out_channels == 0 {
         return Err(format!(
             "{groups} groups must divide the {} input channels and the {} output channels",
             input.channels(),
@@ -155,7 +160,9 @@ fn concatenation(operands: &[Shape]) -> Result<Shape, String> {
     match first {
         Shape::Vector(_) if operands.iter().all(|s| matches!(s, Shape::Vector(_))) => Ok(Shape::Vector(channels)),
         Shape::Map { height, width, .. }
-            if operands.iter().all(|s| matches!(s, Shape::Map { height: h, width: w, .. } if (*h, *w) == (height, width))) =>
+            if operands
+                .iter()
+                .all(|s| matches!(s, Shape::Map { height: h, width: w, .. } if (*h, *w) == (height, width))) =>
         {
             Ok(Shape::map(channels, height, width))
         }

@@ -72,8 +72,7 @@ impl Images {
 
 /// One plane of 1/f noise, mean 0, deviation 1.
 fn natural_plane(height: usize, width: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
-    let mut plane: Vec<Complex32> =
-        (0..height * width).map(|_| Complex32::new(standard_normal(rng), 0.0)).collect();
+    let mut plane: Vec<Complex32> = (0..height * width).map(|_| Complex32::new(standard_normal(rng), 0.0)).collect();
     let mut planner = FftPlanner::new();
     transform(&mut plane, height, width, |length| planner.plan_fft_forward(length));
     for (index, value) in plane.iter_mut().enumerate() {

@@ -166,19 +166,3 @@ fn linear_regions_are_the_originals() {
         assert_eq!(regions as f64, expected.regions.round(), "regions of {}", expected.arch);
     }
 }
-
-#[test]
-fn zz_time() {
-    let space = SearchSpace::open("nas-bench-201").unwrap();
-    let probes = Probes::new(&space, SettingsSection::default().resolve(), 0, Device::Cpu).unwrap();
-    let g = space.parse_arch("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|").unwrap();
-    for _ in 0..2 {
-    let t = std::time::Instant::now();
-    let p = probes.of(&space, &g);
-    p.kernels().unwrap();
-    eprintln!("kernels {:?}", t.elapsed());
-    let t = std::time::Instant::now();
-    LinearRegions.evaluate(&p).unwrap();
-    eprintln!("regions {:?}", t.elapsed());
-    }
-}

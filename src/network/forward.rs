@@ -38,12 +38,7 @@ pub fn forward(graph: &Graph, weights: &Weights, input: &Tensor, mode: Mode) -> 
 ///
 /// # Errors
 /// If a weight is missing, or Candle fails.
-pub fn activations(
-    graph: &Graph,
-    weights: &Weights,
-    input: &Tensor,
-    mode: Mode,
-) -> Result<Activations, WeightsError> {
+pub fn activations(graph: &Graph, weights: &Weights, input: &Tensor, mode: Mode) -> Result<Activations, WeightsError> {
     let mut all = Activations(Vec::with_capacity(graph.nodes().len()));
     for id in graph.ids() {
         let result = evaluate(graph, weights, id, input, &all, mode)?;

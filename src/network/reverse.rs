@@ -200,10 +200,11 @@ fn conv_weight_gradient(
     };
     let taps = unfolded.dim(1)? / groups;
     // [groups, batch · pixels, taps]
-    let unfolded = unfolded
-        .reshape((samples, groups, taps, pixels))?
-        .permute((1, 0, 3, 2))?
-        .reshape((groups, samples * pixels, taps))?;
+    let unfolded = unfolded.reshape((samples, groups, taps, pixels))?.permute((1, 0, 3, 2))?.reshape((
+        groups,
+        samples * pixels,
+        taps,
+    ))?;
     // [groups, cotangents · channels / groups, batch · pixels]
     let rows = cotangents * channels / groups;
     let cotangent = cotangent
@@ -218,17 +219,11 @@ fn conv_weight_gradient(
 }
 
 /// For cotangent n, Σ over samples of cotangent × input: `[cotangents, out · in]`.
-fn linear_weight_gradient(
-    input: &Tensor,
-    cotangent: &Tensor,
-    samples: usize,
-) -> Result<Tensor, candle_core::Error> {
+fn linear_weight_gradient(input: &Tensor, cotangent: &Tensor, samples: usize) -> Result<Tensor, candle_core::Error> {
     let (folded, outputs) = cotangent.dims2()?;
     let cotangents = folded / samples;
-    let rows = cotangent
-        .reshape((cotangents, samples, outputs))?
-        .transpose(1, 2)?
-        .reshape((cotangents * outputs, samples))?;
+    let rows =
+        cotangent.reshape((cotangents, samples, outputs))?.transpose(1, 2)?.reshape((cotangents * outputs, samples))?;
     rows.matmul(input)?.reshape((cotangents, ()))
 }
 

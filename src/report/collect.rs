@@ -68,7 +68,13 @@ pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError>
         config_yaml: serde_yaml::to_string(&config).unwrap_or_default(),
         objectives: facts.objectives.as_slice().iter().map(objective).collect(),
         indicators: indicators(),
-        devices: devices.iter().map(|name| device(store, name)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect(),
+        devices: devices
+            .iter()
+            .map(|name| device(store, name))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+            .collect(),
         trials,
         front,
         correlations: vec![],

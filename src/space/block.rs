@@ -228,13 +228,7 @@ impl Layer {
         }
     }
 
-    fn lower(
-        &self,
-        builder: &mut GraphBuilder,
-        scope: &Scope,
-        name: &str,
-        from: NodeId,
-    ) -> Result<NodeId, GraphError> {
+    fn lower(&self, builder: &mut GraphBuilder, scope: &Scope, name: &str, from: NodeId) -> Result<NodeId, GraphError> {
         let same = builder.shape(from).channels();
         let op = match self {
             Self::Conv(conv) => Op::Conv2d(conv.resolve(scope, same)),
@@ -257,9 +251,8 @@ impl Layer {
             Self::MatchShape(_) if scope.keeps_shape() => Op::Identity,
             Self::MatchShape(layers) => return lower(builder, layers, scope, name, from),
             Self::Concat(branches) => {
-                let lower_branch = |(i, branch): (usize, &Vec<Layer>)| {
-                    lower(builder, branch, scope, &format!("{name}.{i}"), from)
-                };
+                let lower_branch =
+                    |(i, branch): (usize, &Vec<Layer>)| lower(builder, branch, scope, &format!("{name}.{i}"), from);
                 let results: Vec<NodeId> = branches.iter().enumerate().map(lower_branch).collect::<Result<_, _>>()?;
                 return builder.push(name, Op::Concat, &results);
             }
@@ -291,13 +284,7 @@ impl PoolLayer {
 }
 
 impl ResidualLayer {
-    fn lower(
-        &self,
-        builder: &mut GraphBuilder,
-        scope: &Scope,
-        name: &str,
-        from: NodeId,
-    ) -> Result<NodeId, GraphError> {
+    fn lower(&self, builder: &mut GraphBuilder, scope: &Scope, name: &str, from: NodeId) -> Result<NodeId, GraphError> {
         let body = lower(builder, &self.body, scope, &format!("{name}.body"), from)?;
         let shortcut = match &self.shortcut {
             Some(layers) => lower(builder, layers, scope, &format!("{name}.shortcut"), from)?,

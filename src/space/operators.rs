@@ -34,11 +34,7 @@ impl Operators {
         }
         let hint = closest(operator, self.names()).map(|meant| format!("; did you mean `{meant}`?"));
         let known: Vec<&str> = self.names().collect();
-        Err(format!(
-            "unknown operator `{operator}`, expected one of {}{}",
-            known.join(", "),
-            hint.unwrap_or_default()
-        ))
+        Err(format!("unknown operator `{operator}`, expected one of {}{}", known.join(", "), hint.unwrap_or_default()))
     }
 }
 

@@ -55,7 +55,11 @@ fn classes_of_nas_bench_201() {
     let mut classes: HashMap<Option<ArchId>, Option<crate::graph::Cost>> = HashMap::new();
     for genotype in space.enumerate() {
         let graph = space.lower(&genotype, Scale::Probe).unwrap();
-        let cost = graph.live().ok().map(|live| live.cost()).map(|cost| crate::graph::Cost { peak_activation_bytes: 0, ..cost });
+        let cost = graph
+            .live()
+            .ok()
+            .map(|live| live.cost())
+            .map(|cost| crate::graph::Cost { peak_activation_bytes: 0, ..cost });
         let known = classes.entry(space.id(&genotype)).or_insert(cost);
         assert_eq!(*known, cost, "{}", space.arch(&genotype));
     }

@@ -103,12 +103,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Evaluates one candidate and stores the trial. Its scores are expected to be there.
-    pub(super) fn trial(
-        &mut self,
-        sampler: &str,
-        number: u64,
-        genotype: &Genotype,
-    ) -> Result<TrialRecord, StudyError> {
+    pub(super) fn trial(&mut self, sampler: &str, number: u64, genotype: &Genotype) -> Result<TrialRecord, StudyError> {
         let space = &self.plan.space;
         let arch_id = space.id(genotype).unwrap_or_else(|| ArchId::new("dead"));
         let mut record = TrialRecord {
@@ -211,13 +206,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Writes the candidate's full network; gives the file's SHA-256.
-    fn export(
-        &self,
-        path: &Path,
-        record: &TrialRecord,
-        live: &Graph,
-        values: &Values,
-    ) -> Result<String, Failure> {
+    fn export(&self, path: &Path, record: &TrialRecord, live: &Graph, values: &Values) -> Result<String, Failure> {
         let candidate = |error: &dyn std::error::Error| Failure::Candidate(format!("export: {error}"));
         let seed = self.plan.config.seed;
         let weights = Weights::random(live, Init::TorchDefault, seed, &candle_core::Device::Cpu)
@@ -259,6 +248,9 @@ impl<'a> Evaluator<'a> {
     }
 }
 
+/// Makes another stream than the search's: its first population is not the sample that it is ranked in.
+const REFERENCE_STREAM: u64 = 0x5eed_0000_0000_0000;
+
 /// The reference sample's values, drawn and scored as far as the store does not have them.
 fn reference(
     plan: &Plan,
@@ -266,8 +258,7 @@ fn reference(
     probes: &Probes,
     observer: &mut dyn Observer,
 ) -> Result<Option<Reference>, StudyError> {
-    // Another stream than the search's: its first population is not the sample that it is ranked in.
-    let mut draws = RandomSearch::new(plan.genes()?, plan.config.seed ^ 0x5eed_0f_5a3b1e);
+    let mut draws = RandomSearch::new(plan.genes()?, plan.config.seed ^ REFERENCE_STREAM);
     let sample = draws.ask(plan.reference);
     let known: Vec<u64> = store.reference_sample()?.iter().map(|record| record.number).collect();
     let unknown: Vec<usize> = (0..sample.len()).filter(|&number| !known.contains(&(number as u64))).collect();

@@ -114,10 +114,7 @@ pub enum StudyError {
 impl StudyError {
     /// Whether it is the user's input that is at fault.
     pub fn is_input(&self) -> bool {
-        matches!(
-            self,
-            Self::Yaml(_) | Self::Config { .. } | Self::Changed { .. } | Self::Space(_) | Self::Profile(_)
-        )
+        matches!(self, Self::Yaml(_) | Self::Config { .. } | Self::Changed { .. } | Self::Space(_) | Self::Profile(_))
     }
 }
 
@@ -217,7 +214,7 @@ fn drive(
             break;
         }
         let known = stored.iter().skip(done).take(batch.len());
-        for (record, genotype) in known.zip(&batch).filter(|(record, genotype)| record.genotype != **genotype) {
+        if let Some((record, genotype)) = known.zip(&batch).find(|(record, genotype)| record.genotype != **genotype) {
             return Err(StudyError::Diverged {
                 folder: tracker.folder.clone(),
                 sampler: name,
@@ -354,9 +351,7 @@ pub fn vector(objectives: &Objectives, record: &TrialRecord) -> Option<Objective
 /// For each objective, the worst cost among `vectors`.
 fn worst(vectors: &[ObjectiveVector]) -> Option<Vec<f64>> {
     let first = vectors.first()?.costs().to_vec();
-    Some(vectors.iter().fold(first, |worst, vector| {
-        worst.iter().zip(vector.costs()).map(|(a, b)| a.max(*b)).collect()
-    }))
+    Some(vectors.iter().fold(first, |worst, vector| worst.iter().zip(vector.costs()).map(|(a, b)| a.max(*b)).collect()))
 }
 
 fn unix_now_s() -> u64 {

@@ -88,8 +88,12 @@ impl Plan {
             let (objective, source) = match section {
                 ObjectiveSection::Quality => (Objective::new("quality", Direction::Maximize), Source::Quality),
                 ObjectiveSection::Latency(latency) => {
-                    let profile = HardwareProfile::find(&beside(folder, &latency.device))?;
+                    let mut profile = HardwareProfile::find(&beside(folder, &latency.device))?;
                     let name = profile.name.clone();
+                    if let Some(protocol) = &latency.protocol {
+                        protocol.check().map_err(|error| wrong(format!("objectives: latency: protocol: {error}")))?;
+                        profile.protocol = protocol.clone();
+                    }
                     if devices.iter().all(|known| known.name != name) {
                         devices.push(profile);
                     }
