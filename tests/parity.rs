@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tegu::graph::{Graph, Op};
-use tegu::network::{Mode, Weights, forward};
+use tegu::network::{Init, Mode, Weights, forward};
 use tegu::onnx::{Batch, ExportOptions, Metadata, OPSET, export, inspect, read_metadata};
 use tegu::runtime::{
     LoadOptions, NamedTensor, Runtime, RuntimeKind, SessionOptions, TractRuntime, Values, load, random_inputs,
@@ -103,6 +103,7 @@ impl Parity {
             if !seen.insert(arch.clone()) {
                 continue;
             }
+            check_live(&arch, &declared, &live);
             operators.extend(genotype.genes().iter().copied());
             removed |= live.nodes().len() < declared.nodes().len();
             let (name, number) = (format!("{}-{}", space.name, seen.len()), seen.len() as u64);
@@ -157,6 +158,19 @@ fn candle(graph: &Graph, weights: &Weights, inputs: &[NamedTensor], output: &str
     let result = forward(graph, weights, &input, Mode::Inference).unwrap();
     let values = Values::F32(result.flatten_all().unwrap().to_vec1().unwrap());
     vec![NamedTensor { name: output.to_owned(), dims: result.dims().to_vec(), values }]
+}
+
+/// What is live computes what was declared, as it is initialised. (Later, batch normalisation would make a constant
+/// of an absent edge; the live network, which is the one that is trained, has none.)
+fn check_live(arch: &str, declared: &Graph, live: &Graph) {
+    let device = candle_core::Device::Cpu;
+    let weights = Weights::random(declared, Init::default(), 1, &device).unwrap();
+    let dims = [vec![1], declared.input_shape().dims()].concat();
+    let specs = [NamedTensor { name: "input".into(), values: Values::F32(vec![0.0; dims.iter().product()]), dims }];
+    let inputs = random_inputs(&specs, 4);
+    let [declared, live] = [declared, live].map(|graph| candle(graph, &weights, &inputs, "output"));
+    let difference = common::difference(&declared, &live);
+    assert!(difference <= 1e-6, "{arch}: the live graph differs from the declared one by {difference}");
 }
 
 /// How far the outputs of a batch's first two samples are apart, relative to the largest output.
