@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tegu::onnx::{Batch, ExportOptions, Metadata, export, inspect, read_metadata};
 use tegu::runtime::{
-    ExecutionProvider, LoadOptions, NamedTensor, Runtime, RuntimeError, RuntimeKind, SessionOptions, Values, load,
+    ExecutionProvider, LoadOptions, NamedTensor, Runtime, RuntimeError, RuntimeKind, SessionOptions, load,
     random_inputs,
 };
 
