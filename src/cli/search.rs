@@ -75,3 +75,16 @@ fn announcement(plan: &Plan, folder: &std::path::Path) -> String {
     );
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn the_announcement_says_what_will_be_done() {
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/quickstart.yaml");
+        let plan = Plan::read(&config).unwrap();
+        insta::assert_snapshot!(announcement(&plan, Path::new("runs/quickstart")), @"");
+    }
+}

@@ -7,7 +7,7 @@ use super::progress::{Event, Observer};
 use super::store::{IndicatorOutcome, MeasurementRecord, ReferenceRecord, StageSeconds, Store};
 use super::store::{TrialRecord, TrialState};
 use super::{MODELS, Plan, Source, StudyError};
-use crate::device::{self, Device, DeviceError, Job, OpenOptions};
+use crate::device::{self, Device, DeviceError, HardwareProfile, Job, OpenOptions};
 use crate::genotype::{ArchId, Genotype};
 use crate::graph::Graph;
 use crate::indicator::{self, IndicatorError, Probes, Reference, Values};
@@ -183,11 +183,16 @@ impl<'a> Evaluator<'a> {
             return Ok(measurement.p50_ms);
         }
         let model = self.models.join(model_file(&record.arch_id));
-        if record.model_sha256.is_none() {
+        // An earlier run may have measured it on another device, and its file may be gone since.
+        if record.model_sha256.is_none() || !model.is_file() {
             let begin = Instant::now();
             record.model_sha256 = Some(self.export(&model, record, live, values)?);
             record.seconds.exporting_s += begin.elapsed().as_secs_f64();
         }
+        let budget = &self.profile(device).budget;
+        let cost = live.cost();
+        within("budget.memory_mib", cost.peak_activation_bytes + 4 * cost.params, budget.memory_mib)?;
+        within("budget.model_mib", file_bytes(&model)?, budget.model_mib)?;
         let begin = Instant::now();
         let job = Job { model, arch_id: Some(record.arch_id.clone()), ..Job::default() };
         let measured = self.device(device)?.measure(&job);
@@ -237,15 +242,37 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn device(&mut self, name: &str) -> Result<&mut Box<dyn Device>, StudyError> {
+    fn profile(&self, name: &str) -> &HardwareProfile {
+        &self.plan.devices[self.place(name)]
+    }
+
+    fn place(&self, name: &str) -> usize {
         let at = self.plan.devices.iter().position(|profile| profile.name == name);
-        let at = at.expect("objectives name devices of the plan");
+        at.expect("objectives name devices of the plan")
+    }
+
+    fn device(&mut self, name: &str) -> Result<&mut Box<dyn Device>, StudyError> {
+        let at = self.place(name);
         let slot = &mut self.devices[at];
         if slot.is_none() {
             *slot = Some(device::open(self.plan.devices[at].clone(), self.options.clone())?);
         }
         Ok(slot.as_mut().expect("it was just opened"))
     }
+}
+
+/// Fails a candidate that needs more than the profile's budget.
+fn within(field: &str, bytes: u64, budget_mib: Option<f64>) -> Result<(), Failure> {
+    let mib = bytes as f64 / (1024.0 * 1024.0);
+    match budget_mib.filter(|&budget| mib > budget) {
+        Some(budget) => Err(Failure::Candidate(format!("needs {mib:.2} MiB, the profile's `{field}` is {budget} MiB"))),
+        None => Ok(()),
+    }
+}
+
+fn file_bytes(path: &Path) -> Result<u64, StudyError> {
+    let facts = std::fs::metadata(path).map_err(|source| StudyError::File { path: path.to_owned(), source })?;
+    Ok(facts.len())
 }
 
 /// Makes another stream than the search's: its first population is not the sample that it is ranked in.

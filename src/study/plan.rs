@@ -91,14 +91,14 @@ impl Plan {
                     let mut profile = HardwareProfile::find(&beside(folder, &latency.device))?;
                     let name = profile.name.clone();
                     if let Some(protocol) = &latency.protocol {
-                        protocol.check().map_err(|error| wrong(format!("objectives: latency: protocol: {error}")))?;
+                        protocol.check().map_err(|error| wrong(format!("objectives: latency: {error}")))?;
                         profile.protocol = protocol.clone();
                     }
-                    if devices.iter().all(|known| known.name != name) {
-                        devices.push(profile);
-                    }
-                    let mut objective = bounded(&format!("{LATENCY}{name}"), latency.at_most_ms);
+                    let at_most_ms = latency.at_most_ms.or(profile.budget.latency_ms);
+                    let mut objective = bounded(&format!("{LATENCY}{name}"), at_most_ms);
                     objective.unit = Some("ms".into());
+                    // A second objective on the same device is refused below, by its name.
+                    devices.push(profile);
                     (objective, Source::Latency(name))
                 }
                 ObjectiveSection::Params(bound) => (bounded("params", bound.at_most), Source::Params),
