@@ -238,36 +238,6 @@ fn a_file_that_is_no_model_is_refused() {
     bench.measure(&model).unwrap();
 }
 
-/// These need ONNX Runtime's library: what the README's test command installs.
-#[test]
-fn the_hosts_profiles_measure_here() {
-    for name in ["host-cpu-tract", "host-cpu-ort", "host-cpu-ort-1thread"] {
-        let mut device = device::open(HardwareProfile::find(name).unwrap(), options()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let model = folder.path().join("m.onnx");
-        std::fs::write(&model, conv_sigmoid()).unwrap();
-        let found = device.measure(&Job::of_model(model)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(found.device == name && found.p50_ms > 0.0 && found.threads >= 1, "{found:?}");
-    }
-}
-
-/// A provider that is there measures; one that is not says so, and nothing runs on the CPU in its place.
-#[test]
-fn a_profile_whose_provider_is_absent_says_so() {
-    for name in ["openvino-cpu", "cuda", "tensorrt"] {
-        let profile = HardwareProfile::find(name).unwrap();
-        let provider = profile.execution_provider.clone().unwrap().name;
-        let mut device = device::open(profile, options()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let model = folder.path().join("m.onnx");
-        std::fs::write(&model, conv_sigmoid()).unwrap();
-        match device.measure(&Job::of_model(model)) {
-            Ok(found) => assert_eq!(found.execution_provider, provider),
-            Err(error) => assert!(error.to_string().contains(&format!("`{provider}`")), "{name}: {error}"),
-        }
-    }
-}
-
 fn children(parent: u32) -> Vec<Pid> {
     let mut system = System::new().unwrap();
     system.refresh_processes(ProcessesToUpdate::All, true);

@@ -1,6 +1,5 @@
 use super::*;
 use proptest::prelude::*;
-use std::path::PathBuf;
 
 /// The same points as the Python below makes.
 fn grid(n: usize, objectives: usize) -> Vec<Vec<f64>> {
@@ -53,31 +52,6 @@ fn crowding_is_pymoos() {
         [1.0522851050234419, 0.6767105781304565, inf, inf, 0.9769357079701906, inf, inf, inf, 0.4370312581265928];
     let found = crowding_distances(&grid(9, 3));
     assert!(found.iter().zip(expected).all(|(a, b)| *a == b || close(*a, b)), "{found:?}");
-}
-
-/// Once-for-All MobileNetV3 networks in the order in which NSGA-II visited them (DyNAS-T's notebooks). Golden numbers:
-/// pymoo 0.6.2, `HV(ref_point=np.array([-72., 600.]))` on columns `-top1, MACs / 1e6` of the first rows.
-#[test]
-fn hypervolume_of_once_for_all_searches() {
-    let data = std::env::var_os("TEGU_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
-    let check = |name: &str, expected: &[(usize, f64)]| {
-        let path = data.join("truth").join(name);
-        let mut reader = csv::Reader::from_path(&path).unwrap_or_else(|error| {
-            panic!("{}: {error}: set TEGU_DATA to the folder with the data sets", path.display())
-        });
-        let header = reader.headers().unwrap().clone();
-        let column = |title: &str| header.iter().position(|name| name == title).unwrap();
-        let (top1, macs) = (column("Top-1 Acc (%)"), column("MACs"));
-        let read =
-            |row: csv::StringRecord| vec![-row[top1].parse::<f64>().unwrap(), row[macs].parse::<f64>().unwrap() / 1e6];
-        let points: Vec<Vec<f64>> = reader.records().map(|row| read(row.unwrap())).collect();
-        for &(evaluations, expected) in expected {
-            let found = hypervolume(&points[..evaluations], &[-72.0, 600.0]);
-            assert!(close(found, expected), "{name}, {evaluations} evaluations: {found}, expected {expected}");
-        }
-    };
-    check("mbnv3w10_evonsga2_acc_macs.csv", &[(100, 1803.4217518080009), (250, 1953.5424322239992)]);
-    check("mbnv3w10_linasnsga2_acc_macs.csv", &[(100, 1914.323768575999), (250, 2034.1124063999994)]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::{NamedTensor, RuntimeError, SessionOptions, Values};
 use crate::onnx::{Dim, ElementType, ValueInfo};
 use crate::yaml::closest;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// The inputs of a model with all dimensions known; the values are zeros.
 ///
@@ -72,6 +73,11 @@ pub(super) fn check(specs: &[NamedTensor], inputs: Vec<NamedTensor>) -> Result<V
         Ok(input)
     };
     specs.iter().map(take).collect()
+}
+
+/// The message of an error that names the file where the file is named already.
+pub(super) fn without_path(message: &str, path: &Path) -> String {
+    message.strip_prefix(&format!("{}: ", path.display())).unwrap_or(message).to_owned()
 }
 
 /// An input's dimensions as far as the model and the options say them.

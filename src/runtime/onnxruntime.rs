@@ -92,7 +92,7 @@ impl OnnxRuntime {
     }
 
     fn session(&self, model: &Path, options: &SessionOptions) -> Result<OrtSession, String> {
-        let info = inspect(model).map_err(|error| error.to_string())?;
+        let info = inspect(model).map_err(|error| inputs::without_path(&error.to_string(), model))?;
         let specs = inputs::resolve(&info.inputs, options)?;
         let wanted = provider::lookup(options.execution_provider.as_ref().map_or("cpu", |asked| &asked.name))?;
         let symbols = inputs::symbol_sizes(&info.inputs, &specs);

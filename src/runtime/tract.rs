@@ -45,7 +45,7 @@ struct TractSession {
 
 impl TractSession {
     fn new(path: &Path, options: &SessionOptions) -> Result<Self, String> {
-        let proto = decode(path).map_err(|error| without_path(&error.to_string(), path))?;
+        let proto = decode(path).map_err(|error| inputs::without_path(&error.to_string(), path))?;
         let info = inspect_proto(&proto, path).map_err(|error| error.to_string())?;
         let mut onnx = tract_onnx::onnx();
         // The dimensions of inner values are inferred anew: those in the file may hold symbols that are sizes now.
@@ -149,10 +149,6 @@ fn node_of(cause: &str) -> Option<String> {
     let mut parts = named.split('"').skip(1);
     let (name, operator) = (parts.next()?, parts.next()?.split_whitespace().next()?);
     Some(format!("can't run operator {operator} of node `{name}`"))
-}
-
-fn without_path(message: &str, path: &Path) -> String {
-    message.strip_prefix(&format!("{}: ", path.display())).unwrap_or(message).to_owned()
 }
 
 fn datum_type(values: &Values) -> DatumType {

@@ -1,4 +1,5 @@
-"""Checks ONNX models: valid by onnx.checker, and their outputs by onnxruntime those that were expected.
+"""Checks ONNX models: valid by onnx.checker, nothing in them without use, and their outputs by onnxruntime those that
+were expected.
 
 Usage: check_onnx.py CASES.json
 Each case: {"model": PATH, "inputs": {NAME: TENSOR}, "outputs": {NAME: TENSOR}, "opset": N, "metadata": {KEY: VALUE}};
@@ -20,6 +21,16 @@ def array(tensor):
     return numpy.array(tensor["values"], dtype=tensor["type"]).reshape(tensor["dims"])
 
 
+def check_alive(graph):
+    """Everything in the file is needed for its outputs."""
+    needed = {output.name for output in graph.output}
+    for node in reversed(graph.node):  # they stand in topological order
+        assert needed & set(node.output), f"{node.op_type} {node.output[0]} leads nowhere"
+        needed |= set(node.input)
+    unused = [tensor.name for tensor in graph.initializer if tensor.name not in needed]
+    assert not unused, f"initializers that nothing reads: {unused}"
+
+
 def check(case):
     path = case["model"]
     # By path: the checker looks at external data as well.
@@ -32,6 +43,8 @@ def check(case):
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     for key, value in case.get("metadata", {}).items():
         assert metadata.get(key) == value, f"metadata {key}: {metadata.get(key)!r}, expected {value!r}"
+
+    check_alive(model.graph)
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
