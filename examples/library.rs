@@ -19,7 +19,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let genotype = space.sample(&mut rng);
         let scores = indicator::score(&probes, &space, &genotype);
         // A dead network has no scores: draw another one.
-        if let Ok(values) = scores.into_iter().map(|(name, score)| Ok((name.to_owned(), score?))).collect::<Result<_, indicator::IndicatorError>>() {
+        if let Ok(values) = scores
+            .into_iter()
+            .map(|(name, score)| Ok((name.to_owned(), score?)))
+            .collect::<Result<_, indicator::IndicatorError>>()
+        {
             scored.push((genotype, values));
         }
     }

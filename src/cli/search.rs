@@ -45,6 +45,13 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         return Err(Interrupted.into());
     }
     let report = report::write(study.store(), &folder)?;
+    if report.front.is_empty() {
+        let failed = report.trials.iter().find_map(|trial| match &trial.state {
+            exporters::TrialState::Failed(reason) => Some(reason.as_str()),
+            exporters::TrialState::Complete => None,
+        });
+        anyhow::bail!("all trials failed, the first one with: {}", failed.unwrap_or("no architecture to try"));
+    }
     if args.json {
         println!("{}", exporters::json::front(&report));
     } else {

@@ -104,6 +104,10 @@ impl Plan {
                 ObjectiveSection::Params(bound) => (bounded("params", bound.at_most), Source::Params),
                 ObjectiveSection::Macs(bound) => (bounded("macs", bound.at_most), Source::Macs),
             };
+            if let Some(bound) = objective.at_most.filter(|bound| bound.is_finite() && *bound <= 0.0) {
+                let field = if objective.unit.is_some() { "at_most_ms" } else { "at_most" };
+                return Err(wrong(format!("objectives: {}: {field}: {bound}, expected more than 0", objective.name)));
+            }
             objectives.push(objective);
             sources.push(source);
         }
