@@ -92,6 +92,12 @@ mod tests {
     fn the_announcement_says_what_will_be_done() {
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/quickstart.yaml");
         let plan = Plan::read(&config).unwrap();
-        insta::assert_snapshot!(announcement(&plan, Path::new("runs/quickstart")), @"");
+        insta::assert_snapshot!(announcement(&plan, Path::new("runs/quickstart")), @r"
+        study      quickstart in runs/quickstart
+        space      nas-bench-201: 15625 architectures, cells of 4 nodes and 5 operators, stacked in 3 stages
+        objectives quality, latency_ms@host-cpu-tract
+        device     host-cpu-tract (this machine's CPU, tract, one thread)
+        budget     48 trials by nsga2, then 48 by random search to compare; quality is ranked in 32 reference architectures
+        ");
     }
 }
