@@ -66,7 +66,7 @@ pub enum ObjectiveSection {
 pub struct LatencySection {
     /// A hardware profile that comes with Tegu, or the path of a YAML file.
     pub device: String,
-    /// The most that is allowed, in milliseconds.
+    /// The most that is allowed, in milliseconds; the profile's `budget.latency_ms` where absent.
     pub at_most_ms: Option<f64>,
     /// How candidates are timed, where not as the profile says.
     pub protocol: Option<Protocol>,

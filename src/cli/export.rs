@@ -5,7 +5,6 @@ use super::print_json;
 use crate::network::{Init, Weights};
 use crate::onnx::{self, Batch, ExportOptions, Metadata};
 use crate::space::Scale;
-use anyhow::Context;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -65,7 +64,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         weights_sha256: Some(weights.sha256()?),
         ..Metadata::new()
     };
-    let file_name = args.output.file_name().context("--output names no file")?.to_string_lossy().into_owned();
+    let file_name = args.output.file_name().ok_or_else(|| input_error("--output names no file"))?;
+    let file_name = file_name.to_string_lossy().into_owned();
     let options = ExportOptions { batch: args.batch, file_name, ..ExportOptions::default() };
     let model = onnx::export(&live, &weights, &metadata, options)?;
     model.save(&args.output)?;

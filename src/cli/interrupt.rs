@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static HANDLER: OnceLock<()> = OnceLock::new();
 
-/// Takes Ctrl-C (and a termination request) from now on.
+/// Takes Ctrl-C from now on.
 pub(super) fn listen() {
     HANDLER.get_or_init(|| {
         let handler = || {

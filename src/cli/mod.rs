@@ -16,6 +16,7 @@ mod search;
 use crate::device::{DeviceError, ProfileError};
 use crate::space::SpaceError;
 use crate::study::StudyError;
+use crate::study::store::StoreError;
 use crate::yaml::YamlError;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -89,10 +90,23 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}: {error:#}", if error.is::<Interrupted>() { "tegu" } else { "error" });
+            eprintln!("{}: {}", if error.is::<Interrupted>() { "tegu" } else { "error" }, message(&error));
             ExitCode::from(exit_code(&error))
         }
     }
+}
+
+/// The error and its causes, without those that a text before has said already.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
@@ -100,7 +114,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         || error.is::<YamlError>()
         || error.is::<SpaceError>()
         || error.is::<ProfileError>()
-        || matches!(error.downcast_ref(), Some(DeviceError::Onnx(_)))
+        || error.downcast_ref().is_some_and(DeviceError::is_input)
+        || error.downcast_ref().is_some_and(StoreError::is_input)
         || error.downcast_ref().is_some_and(StudyError::is_input);
     match (input, error.is::<Interrupted>()) {
         (true, _) => 2,

@@ -26,8 +26,8 @@ enum Style {
 struct Stage {
     name: &'static str,
     begin: Instant,
-    /// Steps that an earlier run had done: they don't count for the rate.
-    resumed: usize,
+    /// Steps before it began, or that an earlier run had done: they don't count for the rate.
+    before: usize,
 }
 
 impl Progress {
@@ -54,13 +54,13 @@ impl Progress {
 
     fn show(&mut self, name: &'static str, done: usize, total: usize, resumed: bool, facts: &str) {
         if self.stage.as_ref().is_none_or(|stage| stage.name != name) {
-            self.stage = Some(Stage { name, begin: Instant::now(), resumed: 0 });
+            self.stage = Some(Stage { name, begin: Instant::now(), before: done });
         }
         let stage = self.stage.as_mut().expect("it was just set");
         if resumed {
-            stage.resumed = done;
+            (stage.begin, stage.before) = (Instant::now(), done);
         }
-        let pace = pace(done - stage.resumed.min(done), total - done.min(total), stage.begin.elapsed());
+        let pace = pace(done - stage.before.min(done), total - done.min(total), stage.begin.elapsed());
         let message = [pace, facts.to_owned()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
         match &mut self.style {
             Style::Quiet => {}

@@ -45,6 +45,13 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         return Err(Interrupted.into());
     }
     let report = report::write(study.store(), &folder)?;
+    if report.front.is_empty() {
+        let failed = report.trials.iter().find_map(|trial| match &trial.state {
+            exporters::TrialState::Failed(reason) => Some(reason.as_str()),
+            exporters::TrialState::Complete => None,
+        });
+        anyhow::bail!("all trials failed, the first one with: {}", failed.unwrap_or("no architecture to try"));
+    }
     if args.json {
         println!("{}", exporters::json::front(&report));
     } else {
@@ -74,4 +81,23 @@ fn announcement(plan: &Plan, folder: &std::path::Path) -> String {
         search.trials, plan.reference
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn the_announcement_says_what_will_be_done() {
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/quickstart.yaml");
+        let plan = Plan::read(&config).unwrap();
+        insta::assert_snapshot!(announcement(&plan, Path::new("runs/quickstart")), @r"
+        study      quickstart in runs/quickstart
+        space      nas-bench-201: 15625 architectures, cells of 4 nodes and 5 operators, stacked in 3 stages
+        objectives quality, latency_ms@host-cpu-tract
+        device     host-cpu-tract (this machine's CPU, tract, one thread)
+        budget     48 trials by nsga2, then 48 by random search to compare; quality is ranked in 32 reference architectures
+        ");
+    }
 }

@@ -1,8 +1,8 @@
 //! This machine as a device: a worker process, kept for many models, replaced after a failure of its own.
 
 use super::child::{Waited, WorkerProcess};
-use super::message::{MeasureRequest, Reply, Request, Stage};
-use super::{Device, DeviceError, HardwareProfile, Job, OpenOptions};
+use super::message::{CheckRequest, FailureKind, MeasureRequest, Reply, Request, Stage};
+use super::{Device, DeviceError, HardwareProfile, Job, LastWords, OpenOptions};
 use crate::latency::Measurement;
 use crate::onnx;
 use crate::runtime::SessionOptions;
@@ -58,51 +58,65 @@ impl LocalDevice {
             device: self.profile.name.clone(),
             runtime: self.profile.runtime,
             library: self.library.clone(),
-            session: SessionOptions {
-                threads: self.profile.threads,
-                execution_provider: self.profile.execution_provider.clone(),
-                input_dims: job.input_dims.clone(),
-                batch: Some(self.profile.batch),
-            },
+            session: SessionOptions { input_dims: job.input_dims.clone(), ..self.session() },
             protocol: self.profile.protocol.clone(),
         })
     }
 
-    /// Waits for the answer to request `id`. Returns a worker that can go on along with it.
-    fn answer(
-        &self,
-        mut worker: WorkerProcess,
-        id: u64,
-        model: &Path,
-    ) -> Result<(WorkerProcess, Result<Measurement, DeviceError>), DeviceError> {
+    fn session(&self) -> SessionOptions {
+        SessionOptions {
+            threads: self.profile.threads,
+            execution_provider: self.profile.execution_provider.clone(),
+            batch: Some(self.profile.batch),
+            ..SessionOptions::default()
+        }
+    }
+
+    /// Sends the request to a worker and waits for its answer; also says what the worker did last.
+    fn ask(&mut self, id: u64, request: &Request) -> Result<(Stage, Answer), DeviceError> {
+        let mut worker = self.take_worker()?;
+        if !worker.send(request) {
+            // It ended between two requests, through no fault of this one.
+            drop(worker);
+            worker = self.take_worker()?;
+            worker.send(request);
+        }
         let limits = &self.profile.limits;
-        let model = model.to_owned();
         let start = Instant::now();
         let mut stage = Stage::Start;
         loop {
             match worker.wait(WATCH) {
                 Waited::Reply(Reply::Stage { id: of, stage: now }) if of == id => stage = now,
-                Waited::Reply(Reply::Measured { id: of, measurement }) if of == id => {
-                    return Ok((worker, Ok(*measurement)));
-                }
-                Waited::Reply(Reply::Failed { id: of, reason }) if of == id => {
-                    return Ok((worker, Err(DeviceError::Failed(reason))));
+                Waited::Reply(
+                    reply @ (Reply::Ready { id: of } | Reply::Measured { id: of, .. } | Reply::Failed { id: of, .. }),
+                ) if of == id => {
+                    self.worker = Some(worker);
+                    return Ok((stage, Answer::Reply(reply)));
                 }
                 Waited::Reply(reply) => tracing::debug!("unexpected reply: {reply:?}"),
                 Waited::Nothing => {}
                 Waited::Gone => {
                     let (how, last_words) = worker.end();
-                    return Err(DeviceError::Crashed { model, how, stage, last_words });
+                    return Ok((stage, Answer::Crashed(how, last_words)));
                 }
             }
+            // A worker that has to be stopped is dropped here.
             if start.elapsed().as_secs_f64() > limits.time_s {
-                return Err(DeviceError::TimeLimit { model, limit_s: limits.time_s, stage });
+                return Ok((stage, Answer::TimeLimit));
             }
             if worker.memory().is_some_and(|bytes| bytes > limits.memory_mib.saturating_mul(1 << 20)) {
-                return Err(DeviceError::MemoryLimit { model, limit_mib: limits.memory_mib, stage });
+                return Ok((stage, Answer::MemoryLimit));
             }
         }
     }
+}
+
+/// What became of a request. Only after a reply is there a worker that can go on.
+enum Answer {
+    Reply(Reply),
+    Crashed(String, LastWords),
+    TimeLimit,
+    MemoryLimit,
 }
 
 /// The running executable; on Linux as the link that leads to it even after its file was replaced.
@@ -122,20 +136,44 @@ impl Device for LocalDevice {
         &self.profile
     }
 
+    fn check(&mut self) -> Result<(), DeviceError> {
+        self.last_id += 1;
+        let id = self.last_id;
+        let (runtime, library, session) = (self.profile.runtime, self.library.clone(), self.session());
+        let request = Request::Check(CheckRequest { id, runtime, library, session });
+        let limits = self.profile.limits.clone();
+        let reason = match self.ask(id, &request)? {
+            (_, Answer::Reply(Reply::Ready { .. })) => return Ok(()),
+            (_, Answer::Reply(Reply::Failed { reason, .. })) => reason,
+            (_, Answer::Reply(reply)) => format!("the worker's answer is not the expected one: {reply:?}"),
+            (stage, Answer::Crashed(how, last_words)) => format!("the worker {how} while {stage}{last_words}"),
+            (stage, Answer::TimeLimit) => {
+                format!("not done within {} s, the profile's `limits.time_s` (stopped while {stage})", limits.time_s)
+            }
+            (stage, Answer::MemoryLimit) => format!(
+                "the worker alone needs more than {} MiB, the profile's `limits.memory_mib` (stopped while {stage})",
+                limits.memory_mib
+            ),
+        };
+        Err(DeviceError::Unavailable { device: self.profile.name.clone(), reason })
+    }
+
     fn measure(&mut self, job: &Job) -> Result<Measurement, DeviceError> {
         self.refuse_unsupported(&job.model)?;
         let request = self.request(job)?;
-        let (id, request) = (request.id, Request::Measure(request));
-        let mut worker = self.take_worker()?;
-        if !worker.send(&request) {
-            // It ended between two measurements, through no fault of this model.
-            drop(worker);
-            worker = self.take_worker()?;
-            worker.send(&request);
-        }
-        // A worker that has to be stopped, or is gone, is dropped with the error.
-        let (worker, outcome) = self.answer(worker, id, &job.model)?;
-        self.worker = Some(worker);
-        outcome
+        let (id, model, limits) = (request.id, job.model.clone(), self.profile.limits.clone());
+        let (stage, answer) = self.ask(id, &Request::Measure(request))?;
+        Err(match answer {
+            Answer::Reply(Reply::Measured { measurement, .. }) => return Ok(*measurement),
+            Answer::Reply(Reply::Failed { kind, reason, .. }) => match kind {
+                FailureKind::Unavailable => DeviceError::Unavailable { device: self.profile.name.clone(), reason },
+                FailureKind::Refused => DeviceError::Refused(reason),
+                FailureKind::Run => DeviceError::Failed(reason),
+            },
+            Answer::Reply(reply) => DeviceError::Failed(format!("not the expected answer: {reply:?}")),
+            Answer::Crashed(how, last_words) => DeviceError::Crashed { model, how, stage, last_words },
+            Answer::TimeLimit => DeviceError::TimeLimit { model, limit_s: limits.time_s, stage },
+            Answer::MemoryLimit => DeviceError::MemoryLimit { model, limit_mib: limits.memory_mib, stage },
+        })
     }
 }

@@ -4,7 +4,9 @@
 //! worker  {"hello": {"protocol": 1, "tegu": "0.1.0"}}
 //! client  {"measure": {"id": 1, "model": "m.onnx", "runtime": "tract", …}}
 //! worker  {"stage": {"id": 1, "stage": "load"}}
-//! worker  {"measured": {"id": 1, "measurement": {…}}}      or      {"failed": {"id": 1, "reason": "…"}}
+//! worker  {"measured": {"id": 1, "measurement": {…}}}      or      {"failed": {"id": 1, "kind": "run", "reason": "…"}}
+//! client  {"check": {"id": 2, "runtime": "tract", …}}
+//! worker  {"ready": {"id": 2}}      or      {"failed": {"id": 2, "kind": "unavailable", "reason": "…"}}
 //! ```
 
 use crate::latency::{Measurement, Protocol};
@@ -20,8 +22,20 @@ pub(super) const PROTOCOL_VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Request {
+    /// Get the runtime ready, without a model.
+    Check(CheckRequest),
     /// Measure a model.
     Measure(MeasureRequest),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CheckRequest {
+    /// Repeated in every reply.
+    pub id: u64,
+    pub runtime: RuntimeKind,
+    pub library: Option<PathBuf>,
+    pub session: SessionOptions,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,10 +61,24 @@ pub(super) enum Reply {
     Hello { protocol: u32, tegu: String },
     /// What it does now.
     Stage { id: u64, stage: Stage },
+    /// The runtime and its provider are there.
+    Ready { id: u64 },
     /// The result.
     Measured { id: u64, measurement: Box<Measurement> },
     /// No result.
-    Failed { id: u64, reason: String },
+    Failed { id: u64, kind: FailureKind, reason: String },
+}
+
+/// Whose failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FailureKind {
+    /// The runtime or its provider can't be had: no model will be measured.
+    Unavailable,
+    /// The runtime refuses this model.
+    Refused,
+    /// It failed while it ran this model.
+    Run,
 }
 
 /// What a worker is doing.

@@ -44,6 +44,12 @@ pub trait Device: Send {
     /// What it is.
     fn profile(&self) -> &HardwareProfile;
 
+    /// Whether models can be measured at all: the worker starts, the runtime's library and its provider are there.
+    ///
+    /// # Errors
+    /// With the reason why not.
+    fn check(&mut self) -> Result<(), DeviceError>;
+
     /// Measures the latency of one model.
     ///
     /// # Errors
@@ -82,7 +88,18 @@ pub enum DeviceError {
         /// What went wrong.
         reason: String,
     },
-    /// The runtime refused or failed; the reason names the model.
+    /// The runtime or its provider can't be had: no model can be measured.
+    #[error("device `{device}` can't be used: {reason}")]
+    Unavailable {
+        /// Name of the profile.
+        device: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// The runtime refused the model; the reason names the file, and the operator or input.
+    #[error("{0}")]
+    Refused(String),
+    /// The runtime failed while it ran the model; the reason names the file.
     #[error("{0}")]
     Failed(String),
     /// It took longer than the profile allows.
@@ -146,6 +163,25 @@ pub enum DeviceError {
         /// The file of records.
         study: PathBuf,
     },
+}
+
+impl DeviceError {
+    /// Whether it is the user's input that is at fault: the model, or the records of a replay.
+    pub fn is_input(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_)
+                | Self::UnsupportedOperator { .. }
+                | Self::Onnx(_)
+                | Self::Records { .. }
+                | Self::NoRecord { .. }
+        )
+    }
+
+    /// Whether another model would fail as well.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::NoWorker { .. } | Self::Unavailable { .. } | Self::Records { .. })
+    }
 }
 
 /// The last lines that a worker wrote before it ended.

@@ -4,10 +4,10 @@
 //! well; a thread of its own waits for that, so that the worker ends in the middle of a measurement, too. (Linux's
 //! `PR_SET_PDEATHSIG` would not do: it fires when the *thread* ends that started the worker.)
 
-use super::message::{MeasureRequest, PROTOCOL_VERSION, Reply, Request, Stage};
+use super::message::{FailureKind, MeasureRequest, PROTOCOL_VERSION, Reply, Request, Stage};
 use super::sha256;
 use crate::latency::{Host, Measured, Measurement, measure};
-use crate::runtime::{self, LoadOptions, Runtime, RuntimeKind, SessionOptions, random_inputs};
+use crate::runtime::{self, LoadOptions, Runtime, RuntimeError, RuntimeKind, SessionOptions, random_inputs};
 use std::io::{self, BufRead, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -48,15 +48,28 @@ pub fn serve(requests: impl IntoIterator<Item = String>, mut output: impl Write)
     let mut worker = Worker { loaded: None };
     for line in requests {
         let request = match serde_json::from_str::<Request>(&line) {
-            Ok(Request::Measure(request)) => request,
+            Ok(request) => request,
             Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, format!("bad request: {error}"))),
         };
-        let id = request.id;
-        let mut stage = |stage| send(Reply::Stage { id, stage });
-        let outcome = catch_unwind(AssertUnwindSafe(|| worker.measure(&request, &mut stage)));
+        let id = match &request {
+            Request::Check(request) => request.id,
+            Request::Measure(request) => request.id,
+        };
+        let mut stage = |stage| send(Reply::Stage { id, stage }).map_err(Failure::Client);
+        let outcome = catch_unwind(AssertUnwindSafe(|| match &request {
+            Request::Check(request) => {
+                stage(Stage::Runtime)?;
+                worker.runtime(request.runtime, &request.library, &request.session)?;
+                Ok(Reply::Ready { id })
+            }
+            Request::Measure(request) => {
+                let measurement = worker.measure(request, &mut stage)?;
+                Ok(Reply::Measured { id, measurement: Box::new(measurement) })
+            }
+        }));
         send(match outcome {
-            Ok(Ok(measurement)) => Reply::Measured { id, measurement: Box::new(measurement) },
-            Ok(Err(Failure::Reason(reason))) => Reply::Failed { id, reason },
+            Ok(Ok(reply)) => reply,
+            Ok(Err(Failure::Reason { kind, reason })) => Reply::Failed { id, kind, reason },
             Ok(Err(Failure::Client(error))) => return Err(error),
             // A panic's message is on standard error; what it left behind is not to be trusted.
             Err(_) => exit_now(101),
@@ -76,37 +89,54 @@ struct Loaded {
 }
 
 enum Failure {
-    Reason(String),
+    Reason {
+        kind: FailureKind,
+        reason: String,
+    },
     /// The client is gone.
     Client(io::Error),
+}
+
+impl Failure {
+    fn refused(reason: String) -> Self {
+        Self::Reason { kind: FailureKind::Refused, reason }
+    }
+}
+
+impl From<RuntimeError> for Failure {
+    fn from(error: RuntimeError) -> Self {
+        let kind = match error {
+            RuntimeError::Unavailable(_) => FailureKind::Unavailable,
+            RuntimeError::Prepare { .. } | RuntimeError::Input { .. } => FailureKind::Refused,
+            RuntimeError::Run(_) => FailureKind::Run,
+        };
+        Self::Reason { kind, reason: error.to_string() }
+    }
 }
 
 impl Worker {
     fn measure(
         &mut self,
         request: &MeasureRequest,
-        stage: &mut dyn FnMut(Stage) -> io::Result<()>,
+        stage: &mut dyn FnMut(Stage) -> Result<(), Failure>,
     ) -> Result<Measurement, Failure> {
-        fn reason(error: impl ToString) -> Failure {
-            Failure::Reason(error.to_string())
-        }
         let host = Host::here();
-        stage(Stage::Runtime).map_err(Failure::Client)?;
-        let runtime = self.runtime(request).map_err(reason)?;
-        stage(Stage::Load).map_err(Failure::Client)?;
-        let model_sha256 =
-            sha256(&request.model).map_err(|error| reason(format!("{}: {error}", request.model.display())))?;
+        let model = request.model.display();
+        stage(Stage::Runtime)?;
+        let runtime = self.runtime(request.runtime, &request.library, &request.session)?;
+        stage(Stage::Load)?;
+        let model_sha256 = sha256(&request.model).map_err(|error| Failure::refused(format!("{model}: {error}")))?;
         let threads = request.session.threads.unwrap_or_else(|| all_cores(request.runtime, &host));
         let options = SessionOptions { threads: Some(threads), ..request.session.clone() };
         let start = Instant::now();
-        let mut session = runtime.prepare(&request.model, &options).map_err(reason)?;
+        let mut session = runtime.prepare(&request.model, &options)?;
         let load_s = start.elapsed().as_secs_f64();
         let batch = session.inputs().first().and_then(|input| input.dims.first()).map_or(1, |&size| size);
         let inputs = random_inputs(session.inputs(), request.protocol.seed);
-        stage(Stage::Run).map_err(Failure::Client)?;
-        session.bind(inputs).map_err(reason)?;
+        stage(Stage::Run)?;
+        session.bind(inputs)?;
         let samples = measure(&mut *session, &request.protocol)
-            .map_err(|error| reason(format!("{}: {error}", request.model.display())))?;
+            .map_err(|error| Failure::Reason { kind: FailureKind::Run, reason: format!("{model}: {error}") })?;
         Ok(Measurement::new(Measured {
             model_sha256,
             device: &request.device,
@@ -121,16 +151,21 @@ impl Worker {
         }))
     }
 
-    /// The runtime of the request: loaded for the first one, the same for all others.
-    fn runtime(&mut self, request: &MeasureRequest) -> Result<&dyn Runtime, String> {
-        let (kind, library) = (request.runtime, &request.library);
+    /// The runtime of a request: loaded and checked for the first one, the same for all others.
+    fn runtime(
+        &mut self,
+        kind: RuntimeKind,
+        library: &Option<PathBuf>,
+        session: &SessionOptions,
+    ) -> Result<&dyn Runtime, RuntimeError> {
         if self.loaded.as_ref().is_some_and(|loaded| (loaded.kind, &loaded.library) != (kind, library)) {
-            return Err("a worker serves one runtime library, and this one has loaded another".to_owned());
+            let reason = "a worker serves one runtime library, and this one has loaded another";
+            return Err(RuntimeError::Unavailable(reason.to_owned()));
         }
         if self.loaded.is_none() {
-            let execution_provider = request.session.execution_provider.as_ref().map(|provider| provider.name.clone());
-            let runtime = runtime::load(kind, &LoadOptions { library: library.clone(), execution_provider })
-                .map_err(|error| error.to_string())?;
+            let execution_provider = session.execution_provider.as_ref().map(|provider| provider.name.clone());
+            let runtime = runtime::load(kind, &LoadOptions { library: library.clone(), execution_provider })?;
+            runtime.check(session)?;
             self.loaded = Some(Loaded { kind, library: library.clone(), runtime });
         }
         Ok(&*self.loaded.as_ref().expect("was just loaded").runtime)
@@ -211,7 +246,24 @@ mod tests {
             ]
         );
         let reason = format!("{}: run failed: on request", model.display());
-        assert_eq!(lines[4..], [serde_json::json!({"failed": {"id": 7, "reason": reason}}).to_string()]);
+        let failed = serde_json::json!({"failed": {"id": 7, "kind": "run", "reason": reason}});
+        assert_eq!(lines.len(), 5);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&lines[4]).unwrap(), failed);
+    }
+
+    #[test]
+    fn a_check_says_whether_the_runtime_is_there() {
+        let check = |session: &str| {
+            let request = format!(r#"{{"check":{{"id":3,"runtime":"mock","library":null,"session":{session}}}}}"#);
+            let (served, mut lines) = served(&[request]);
+            served.unwrap();
+            lines.pop().unwrap()
+        };
+        assert_eq!(check("{}"), r#"{"ready":{"id":3}}"#);
+        assert_eq!(
+            check(r#"{"execution_provider":{"name":"mock","options":{"unavailable":"no driver"}}}"#),
+            r#"{"failed":{"id":3,"kind":"unavailable","reason":"no driver"}}"#
+        );
     }
 
     #[test]

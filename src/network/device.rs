@@ -71,6 +71,21 @@ impl Serialize for Compute {
 
 impl<'de> Deserialize<'de> for Compute {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        struct Name;
+
+        // An error that a visitor gives is an error with its place in the file.
+        impl de::Visitor<'_> for Name {
+            type Value = Compute;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("auto, cpu, cuda:N or metal")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Compute, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Name)
     }
 }

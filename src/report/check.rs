@@ -10,7 +10,8 @@ impl StudyReport {
     /// objective, a failed one has some, or the reference point has another length than the objectives.
     pub fn check(&self) -> Result<(), ReportError> {
         let invalid = |field: String, reason: &str| Err(ReportError::Invalid { field, reason: reason.to_owned() });
-        if self.reference_point.len() != self.objectives.len() {
+        let complete = self.trials.iter().any(|trial| trial.is_complete());
+        if self.reference_point.len() != self.objectives.len() && (complete || !self.reference_point.is_empty()) {
             return invalid("reference_point".into(), "expected one value for each objective");
         }
         for &index in &self.front {

@@ -83,9 +83,10 @@ pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError>
     Ok(report)
 }
 
-/// Indexes of the non-dominated vectors.
+/// Indexes of the non-dominated vectors among those that keep all bounds.
 fn front(vectors: &[Option<ObjectiveVector>]) -> Vec<usize> {
-    let complete = vectors.iter().enumerate().filter_map(|(index, vector)| Some((index, vector.clone()?)));
+    let feasible = |vector: &Option<ObjectiveVector>| vector.clone().filter(ObjectiveVector::is_feasible);
+    let complete = vectors.iter().enumerate().filter_map(|(index, vector)| Some((index, feasible(vector)?)));
     let front: ParetoFront<usize> = complete.collect();
     let mut indexes: Vec<usize> = front.members().iter().map(|(index, _)| *index).collect();
     indexes.sort_unstable();

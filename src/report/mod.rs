@@ -5,6 +5,7 @@
 //! a study's folder in place.
 
 use crate::objective::Direction;
+use crate::study::REPORTS;
 use crate::study::store::StoreError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,7 +54,7 @@ pub struct StudyReport {
     pub search: SearchSummary,
     /// What the control (random search with the same number of evaluations) reached and cost.
     pub control: Option<SearchSummary>,
-    /// Where hypervolumes are measured from: one value for each objective, in its unit.
+    /// Where hypervolumes are measured from: one value for each objective, in its unit; empty while no trial is complete.
     pub reference_point: Vec<f64>,
     /// Hypervolume as evaluations went on.
     #[serde(default)]
@@ -295,13 +296,8 @@ pub enum ReportError {
 /// If the report contradicts itself (see [`StudyReport::check`]), or a file can't be written.
 pub fn write(report: &StudyReport, folder: &Path) -> Result<(), ReportError> {
     report.check()?;
-    let files = [
-        ("front.json", json::front(report)),
-        ("front.csv", csv::front(report)),
-        ("trials.csv", csv::trials(report)),
-        ("report.html", html::page(report)),
-    ];
-    for (name, text) in files {
+    let texts = [json::front(report), csv::front(report), csv::trials(report), html::page(report)];
+    for (name, text) in REPORTS.into_iter().zip(texts) {
         let path = folder.join(name);
         let draft = folder.join(format!(".{name}.part"));
         std::fs::write(&draft, text)

@@ -3,8 +3,13 @@
 //! The model file is text, one instruction a line, followed in order by every run: `sleep_us 500`,
 //! `allocate 100000` (MiB, written to), `fail MESSAGE`, `hang`, `crash`. A line that starts with `load` is
 //! followed once, by [`Runtime::prepare`]. An empty file is a model that does nothing, well.
+//!
+//! With an ONNX file it does nothing, except where the options of the profile's execution provider say otherwise:
+//! `{Conv 9: crash}` has every run of a model with exactly 9 `Conv` nodes follow that instruction, and
+//! `{unavailable: REASON}` has the runtime not be there.
 
 use super::{NamedTensor, Runtime, RuntimeError, RuntimeInfo, Session, SessionOptions, Values, inputs};
+use crate::onnx::{ModelInfo, inspect};
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,9 +25,20 @@ impl Runtime for MockRuntime {
         RuntimeInfo { name: "mock".into(), version: env!("CARGO_PKG_VERSION").into(), library: None }
     }
 
-    fn prepare(&self, model: &Path, _: &SessionOptions) -> Result<Box<dyn Session>, RuntimeError> {
+    fn check(&self, options: &SessionOptions) -> Result<(), RuntimeError> {
+        match options.execution_provider.as_ref().and_then(|provider| provider.options.get("unavailable")) {
+            Some(reason) => Err(RuntimeError::Unavailable(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn prepare(&self, model: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, RuntimeError> {
         let failed = |reason: String| RuntimeError::Prepare { model: model.to_owned(), reason };
-        let text = std::fs::read_to_string(model).map_err(|error| failed(error.to_string()))?;
+        let bytes = std::fs::read(model).map_err(|error| failed(error.to_string()))?;
+        let text = match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(_) => instructions(&inspect(model).map_err(|error| failed(error.to_string()))?, options),
+        };
         let input = NamedTensor { name: "input".into(), dims: vec![1], values: Values::F32(vec![0.0]) };
         let mut session = MockSession { specs: vec![input], instructions: vec![], memory: vec![] };
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -36,6 +52,13 @@ impl Runtime for MockRuntime {
         }
         Ok(Box::new(session))
     }
+}
+
+/// What the options say of a model with these operators.
+fn instructions(info: &ModelInfo, options: &SessionOptions) -> String {
+    let rules = options.execution_provider.iter().flat_map(|provider| &provider.options);
+    let applies = |rule: &str| info.operators.iter().any(|(operator, count)| rule == format!("{operator} {count}"));
+    rules.filter(|(rule, _)| applies(rule)).map(|(_, instruction)| format!("{instruction}\n")).collect()
 }
 
 struct MockSession {

@@ -145,6 +145,12 @@ pub trait Runtime {
     /// Name, version, library.
     fn info(&self) -> RuntimeInfo;
 
+    /// Whether models can be run with these options at all: the execution provider is there and works.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Unavailable`] with the reason why not.
+    fn check(&self, options: &SessionOptions) -> Result<(), RuntimeError>;
+
     /// Loads a model, once, for many runs.
     ///
     /// # Errors

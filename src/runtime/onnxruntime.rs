@@ -9,7 +9,9 @@ use super::{
     LoadOptions, NamedTensor, Runtime, RuntimeError, RuntimeInfo, Session, SessionOptions, Values, WORKER_ENV, inputs,
     library,
 };
-use crate::onnx::inspect;
+use crate::graph::{Activation, GraphBuilder, Op, Shape};
+use crate::network::{Init, Weights};
+use crate::onnx::{self, ExportOptions, Metadata, inspect};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
@@ -129,6 +131,13 @@ impl Runtime for OnnxRuntime {
         RuntimeInfo { name: "onnxruntime".into(), version, library: Some(self.library.clone()) }
     }
 
+    fn check(&self, options: &SessionOptions) -> Result<(), RuntimeError> {
+        // Some providers say only when a session is made that their hardware is not there.
+        let session =
+            || self.builder(options)?.commit_from_memory(&smallest_model()?).map_err(|error| error.to_string());
+        session().map(|_| ()).map_err(|reason| RuntimeError::Unavailable(explained(&reason)))
+    }
+
     fn prepare(&self, model: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, RuntimeError> {
         let failed = |reason: String| {
             let reason = reason.trim_start_matches(&format!("{}: ", model.display()));
@@ -136,6 +145,18 @@ impl Runtime for OnnxRuntime {
         };
         Ok(Box::new(self.session(model, options).map_err(failed)?))
     }
+}
+
+/// A model of one ReLU.
+fn smallest_model() -> Result<Vec<u8>, String> {
+    let mut graph = GraphBuilder::new(Shape::map(1, 1, 1));
+    let relu =
+        graph.push("relu", Op::Activation(Activation::Relu), &[graph.input()]).map_err(|error| error.to_string())?;
+    let graph = graph.finish(relu);
+    let weights = Weights::random(&graph, Init::default(), 0, &candle_core::Device::Cpu);
+    let weights = weights.map_err(|error| error.to_string())?;
+    let model = onnx::export(&graph, &weights, &Metadata::new(), ExportOptions::default());
+    Ok(model.map_err(|error| error.to_string())?.bytes)
 }
 
 fn complaint() -> MutexGuard<'static, Option<String>> {

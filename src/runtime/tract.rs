@@ -20,17 +20,25 @@ impl Runtime for TractRuntime {
         RuntimeInfo { name: "tract".into(), version: VERSION.into(), library: None }
     }
 
+    fn check(&self, options: &SessionOptions) -> Result<(), RuntimeError> {
+        usable(options).map_err(RuntimeError::Unavailable)
+    }
+
     fn prepare(&self, model: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, RuntimeError> {
         let failed = |reason: String| RuntimeError::Prepare { model: model.to_owned(), reason };
-        if let Some(provider) = &options.execution_provider {
-            let reason = format!("tract has no execution providers, found `{}`: leave it out", provider.name);
-            return Err(failed(reason));
-        }
-        if let Some(threads) = options.threads.filter(|&threads| threads != 1) {
-            return Err(failed(format!("tract runs on 1 thread, found `threads: {threads}`")));
-        }
+        usable(options).map_err(failed)?;
         let session = guarded(|| TractSession::new(model, options));
         Ok(Box::new(session.map_err(failed)?))
+    }
+}
+
+fn usable(options: &SessionOptions) -> Result<(), String> {
+    if let Some(provider) = &options.execution_provider {
+        return Err(format!("tract has no execution providers, found `{}`: leave it out", provider.name));
+    }
+    match options.threads.filter(|&threads| threads != 1) {
+        Some(threads) => Err(format!("tract runs on 1 thread, found `threads: {threads}`")),
+        None => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use super::progress::{Event, Observer};
 use super::store::{IndicatorOutcome, MeasurementRecord, ReferenceRecord, StageSeconds, Store};
 use super::store::{TrialRecord, TrialState};
 use super::{MODELS, Plan, Source, StudyError};
-use crate::device::{self, Device, DeviceError, Job, OpenOptions};
+use crate::device::{self, Device, DeviceError, HardwareProfile, Job, OpenOptions};
 use crate::genotype::{ArchId, Genotype};
 use crate::graph::Graph;
 use crate::indicator::{self, IndicatorError, Probes, Reference, Values};
@@ -31,8 +31,8 @@ pub(super) struct Evaluator<'a> {
     options: &'a OpenOptions,
     probes: Probes,
     reference: Reference,
-    /// Opened when the first model is measured on it.
-    devices: Vec<Option<Box<dyn Device>>>,
+    /// The plan's devices, in its order, once there is something to evaluate.
+    devices: Vec<Box<dyn Device>>,
     /// Seconds that this run spent on scoring an architecture.
     scoring_s: HashMap<ArchId, f64>,
 }
@@ -68,8 +68,12 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Option<Self>, StudyError> {
         let compute = plan.config.compute.open().map_err(IndicatorError::from)?;
         let probes = Probes::new(&plan.space, plan.settings.clone(), plan.config.seed, compute)?;
+        let mut devices = vec![];
+        if store.reference_sample()?.len() < plan.reference {
+            // Before time is spent on a study that can't go on.
+            devices = usable_devices(plan, options)?;
+        }
         let Some(reference) = reference(plan, store, &probes, observer)? else { return Ok(None) };
-        let devices = plan.devices.iter().map(|_| None).collect();
         let models = folder.join(MODELS);
         Ok(Some(Self { plan, store, models, options, probes, reference, devices, scoring_s: HashMap::new() }))
     }
@@ -81,6 +85,9 @@ impl<'a> Evaluator<'a> {
 
     /// Scores those of `genotypes` that have no scores yet, in parallel. False if the observer interrupted it.
     pub(super) fn score(&mut self, genotypes: &[Genotype], observer: &mut dyn Observer) -> Result<bool, StudyError> {
+        if self.devices.is_empty() && !genotypes.is_empty() {
+            self.devices = usable_devices(self.plan, self.options)?;
+        }
         let mut unknown: Vec<(ArchId, &Genotype)> = vec![];
         for genotype in genotypes {
             if let Some(id) = self.plan.space.id(genotype)
@@ -182,19 +189,30 @@ impl<'a> Evaluator<'a> {
                 .map_err(|error| Failure::Candidate(format!("stored measurement on {device}: {error}")))?;
             return Ok(measurement.p50_ms);
         }
+        if let Some(reason) = self.store.failure(&record.arch_id)? {
+            // The other sampler had it: a model that hangs is not waited for twice.
+            return Err(Failure::Candidate(reason));
+        }
+        let cost = live.cost();
+        let needed = cost.peak_activation_bytes + size_of::<f32>() as u64 * cost.params;
+        within("budget.memory_mib", needed, self.profile(device).budget.memory_mib)?;
         let model = self.models.join(model_file(&record.arch_id));
-        if record.model_sha256.is_none() {
+        // An earlier run may have measured it on another device, and its file may be gone since.
+        if record.model_sha256.is_none() || !model.is_file() {
             let begin = Instant::now();
             record.model_sha256 = Some(self.export(&model, record, live, values)?);
             record.seconds.exporting_s += begin.elapsed().as_secs_f64();
         }
+        within("budget.model_mib", file_bytes(&model)?, self.profile(device).budget.model_mib)?;
         let begin = Instant::now();
         let job = Job { model, arch_id: Some(record.arch_id.clone()), ..Job::default() };
-        let measured = self.device(device)?.measure(&job);
+        let measured = self.device(device).measure(&job);
         record.seconds.measuring_s += begin.elapsed().as_secs_f64();
-        let measurement = measured.map_err(|error| match error {
-            DeviceError::NoWorker { .. } | DeviceError::Records { .. } => Failure::Study(error.into()),
-            _ => Failure::Candidate(format!("{device}: {error}")),
+        let measurement = measured.map_err(|error| {
+            if error.is_unavailable() {
+                return Failure::Study(error.into());
+            }
+            Failure::Candidate(format!("{device}: {error}"))
         })?;
         self.store.put_measurement(&MeasurementRecord {
             arch_id: record.arch_id.clone(),
@@ -237,15 +255,39 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn device(&mut self, name: &str) -> Result<&mut Box<dyn Device>, StudyError> {
-        let at = self.plan.devices.iter().position(|profile| profile.name == name);
-        let at = at.expect("objectives name devices of the plan");
-        let slot = &mut self.devices[at];
-        if slot.is_none() {
-            *slot = Some(device::open(self.plan.devices[at].clone(), self.options.clone())?);
-        }
-        Ok(slot.as_mut().expect("it was just opened"))
+    fn profile(&self, name: &str) -> &HardwareProfile {
+        let found = self.plan.devices.iter().find(|profile| profile.name == name);
+        found.expect("objectives name devices of the plan")
     }
+
+    fn device(&mut self, name: &str) -> &mut dyn Device {
+        let found = self.devices.iter_mut().find(|device| device.profile().name == name);
+        &mut **found.expect("objectives name devices of the plan, which are opened before anything is scored")
+    }
+}
+
+/// The plan's devices, opened and found to work.
+fn usable_devices(plan: &Plan, options: &OpenOptions) -> Result<Vec<Box<dyn Device>>, DeviceError> {
+    let usable = |profile: &HardwareProfile| {
+        let mut device = device::open(profile.clone(), options.clone())?;
+        device.check()?;
+        Ok(device)
+    };
+    plan.devices.iter().map(usable).collect()
+}
+
+/// Fails a candidate that needs more than the profile's budget.
+fn within(field: &str, bytes: u64, budget_mib: Option<f64>) -> Result<(), Failure> {
+    let mib = bytes as f64 / (1024.0 * 1024.0);
+    match budget_mib.filter(|&budget| mib > budget) {
+        Some(budget) => Err(Failure::Candidate(format!("needs {mib:.2} MiB, the profile's `{field}` is {budget} MiB"))),
+        None => Ok(()),
+    }
+}
+
+fn file_bytes(path: &Path) -> Result<u64, StudyError> {
+    let facts = std::fs::metadata(path).map_err(|source| StudyError::File { path: path.to_owned(), source })?;
+    Ok(facts.len())
 }
 
 /// Makes another stream than the search's: its first population is not the sample that it is ranked in.

@@ -23,6 +23,7 @@ use crate::yaml::YamlError;
 use evaluate::Evaluator;
 pub(crate) use evaluate::model_file;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use store::{Store, StoreError, TrialRecord, TrialState};
 
@@ -114,7 +115,12 @@ pub enum StudyError {
 impl StudyError {
     /// Whether it is the user's input that is at fault.
     pub fn is_input(&self) -> bool {
-        matches!(self, Self::Yaml(_) | Self::Config { .. } | Self::Changed { .. } | Self::Space(_) | Self::Profile(_))
+        match self {
+            Self::Yaml(_) | Self::Config { .. } | Self::Changed { .. } | Self::Space(_) | Self::Profile(_) => true,
+            Self::Store(error) => error.is_input(),
+            Self::Device(error) => error.is_input(),
+            _ => false,
+        }
     }
 }
 
@@ -124,6 +130,8 @@ pub const LATENCY: &str = "latency_ms@";
 pub const STORE: &str = "study.sqlite";
 /// Name of the folder of ONNX models in a study's folder.
 pub const MODELS: &str = "models";
+/// Names of the report's files in a study's folder.
+pub const REPORTS: [&str; 4] = ["front.json", "front.csv", "trials.csv", "report.html"];
 
 impl Study {
     /// Opens the study of `plan` in `folder`: a new one, or the one that is there.
@@ -132,8 +140,9 @@ impl Study {
     /// If the folder holds a study with another config, or can't be written.
     pub fn open(plan: Plan, folder: &Path, options: OpenOptions) -> Result<Self, StudyError> {
         let models = folder.join(MODELS);
-        std::fs::create_dir_all(&models).map_err(|source| StudyError::File { path: models, source })?;
+        std::fs::create_dir_all(&models).map_err(|source| StudyError::File { path: models.clone(), source })?;
         let mut store = Store::open(&folder.join(STORE))?;
+        remove_drafts(&models).map_err(|source| StudyError::File { path: models, source })?;
         let fingerprint = plan.fingerprint();
         match store.fact::<serde_json::Value>("config")? {
             Some(stored) => {
@@ -142,15 +151,14 @@ impl Study {
                 }
             }
             None => {
-                store.put_fact("study", &StudyFacts::new(&plan)?)?;
-                // The last one: a study without a config is not begun.
-                store.put_fact("config", &fingerprint)?;
+                let facts = serde_json::to_value(StudyFacts::new(&plan)?).expect("facts are JSON");
+                store.put_new_facts(&[("study", facts), ("config", fingerprint)])?;
             }
         }
         Ok(Self { plan, folder: folder.to_owned(), store, options })
     }
 
-    /// Removes the study in `folder`, if there is one: its store, its models and its reports.
+    /// Removes the study in `folder`, if there is one: its store, its models and its reports, and nothing else.
     ///
     /// # Errors
     /// If it is in use, or a file can't be removed.
@@ -159,9 +167,25 @@ impl Study {
         if !path.exists() {
             return Ok(());
         }
-        // Nobody else is to be writing while it goes.
+        // Nobody else is to be writing while it goes, and it is to be a study.
         drop(Store::open(&path)?);
-        std::fs::remove_dir_all(folder).map_err(|source| StudyError::File { path: folder.to_owned(), source })
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StudyError::File { path, source }
+        };
+        let models = folder.join(MODELS);
+        if models.exists() {
+            std::fs::remove_dir_all(&models).map_err(failed(&models))?;
+        }
+        // The store goes last: without it, this is no study to start over any more.
+        let store = ["-wal", "-shm", ".lock", ""].map(|ending| format!("{STORE}{ending}"));
+        for name in REPORTS.iter().copied().chain(store.iter().map(String::as_str)) {
+            let path = folder.join(name);
+            if path.exists() {
+                std::fs::remove_file(&path).map_err(failed(&path))?;
+            }
+        }
+        Ok(())
     }
 
     /// What the study does.
@@ -258,13 +282,15 @@ struct Tracker {
     reference: Option<Vec<f64>>,
     /// Vectors of the batch that is running.
     batch: Vec<ObjectiveVector>,
+    /// Files of the models of all finished trials so far.
+    finished: HashSet<String>,
 }
 
 impl Tracker {
     fn new(plan: &Plan, folder: &Path) -> Self {
         let (plan, folder) = (plan.clone(), folder.to_owned());
         let (search, control) = (ParetoFront::new(), ParetoFront::new());
-        Self { plan, folder, search, control, reference: None, batch: vec![] }
+        Self { plan, folder, search, control, reference: None, batch: vec![], finished: HashSet::new() }
     }
 
     fn trial(&mut self, role: Role, record: &TrialRecord, vector: Option<ObjectiveVector>) -> Option<f64> {
@@ -272,6 +298,7 @@ impl Tracker {
             Role::Search => &mut self.search,
             Role::Control => &mut self.control,
         };
+        self.finished.insert(model_file(&record.arch_id));
         if let Some(vector) = vector {
             front.insert(record.arch_id.clone(), vector.clone());
             self.batch.push(vector);
@@ -287,18 +314,31 @@ impl Tracker {
                 evaluator.put_reference_point(reference)?;
             }
         }
-        // What left the front never comes back to it.
+        // What left the front never comes back to it. While stored trials are told again, the models of those to
+        // come stay, and so does that of a trial that was killed between its measurement and its end.
         let keep: Vec<String> = self.search.members().iter().map(|(id, _)| model_file(id)).collect();
         let folder = self.folder.join(MODELS);
         let failed = |source| StudyError::File { path: folder.clone(), source };
         for entry in std::fs::read_dir(&folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if !keep.contains(&entry.file_name().to_string_lossy().into_owned()) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if self.finished.contains(&name) && !keep.contains(&name) {
                 std::fs::remove_file(entry.path()).map_err(failed)?;
             }
         }
         Ok(())
     }
+}
+
+/// Removes what a killed process had begun to write among the models.
+fn remove_drafts(models: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(models)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(".tmp") {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// What a report needs to know of a study beside its trials: the fact `study` of the store.

@@ -91,19 +91,23 @@ impl Plan {
                     let mut profile = HardwareProfile::find(&beside(folder, &latency.device))?;
                     let name = profile.name.clone();
                     if let Some(protocol) = &latency.protocol {
-                        protocol.check().map_err(|error| wrong(format!("objectives: latency: protocol: {error}")))?;
+                        protocol.check().map_err(|error| wrong(format!("objectives: latency: {error}")))?;
                         profile.protocol = protocol.clone();
                     }
-                    if devices.iter().all(|known| known.name != name) {
-                        devices.push(profile);
-                    }
-                    let mut objective = bounded(&format!("{LATENCY}{name}"), latency.at_most_ms);
+                    let at_most_ms = latency.at_most_ms.or(profile.budget.latency_ms);
+                    let mut objective = bounded(&format!("{LATENCY}{name}"), at_most_ms);
                     objective.unit = Some("ms".into());
+                    // A second objective on the same device is refused below, by its name.
+                    devices.push(profile);
                     (objective, Source::Latency(name))
                 }
                 ObjectiveSection::Params(bound) => (bounded("params", bound.at_most), Source::Params),
                 ObjectiveSection::Macs(bound) => (bounded("macs", bound.at_most), Source::Macs),
             };
+            if let Some(bound) = objective.at_most.filter(|bound| bound.is_finite() && *bound <= 0.0) {
+                let field = if objective.unit.is_some() { "at_most_ms" } else { "at_most" };
+                return Err(wrong(format!("objectives: {}: {field}: {bound}, expected more than 0", objective.name)));
+            }
             objectives.push(objective);
             sources.push(source);
         }

@@ -95,6 +95,22 @@ impl Store {
         Ok(())
     }
 
+    /// Stores facts that belong together: all of them, or none.
+    ///
+    /// # Errors
+    /// If one of the keys is there already, or the store can't be written.
+    pub fn put_new_facts(&mut self, facts: &[(&str, serde_json::Value)]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            for (key, value) in facts {
+                let sql = "INSERT INTO facts (key, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+                if transaction.execute(sql, params![key, value.to_string()])? == 0 {
+                    return Ok(Some(format!("fact `{key}`")));
+                }
+            }
+            Ok(None)
+        })
+    }
+
     /// The fact with this key, if there is one.
     ///
     /// # Errors
@@ -155,6 +171,16 @@ impl Store {
     /// If the store can't be read.
     pub fn trials(&self, sampler: &str) -> Result<Vec<TrialRecord>, StoreError> {
         sql::trials(&self.connection, sampler).map_err(|source| self.broken(source))
+    }
+
+    /// Why a trial of this architecture failed, of whichever sampler, if one did.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn failure(&self, arch_id: &ArchId) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT reason FROM trials WHERE arch_id = ?1 AND state = 'failed' LIMIT 1";
+        let row = self.connection.query_row(sql, [arch_id.as_str()], |row| row.get(0));
+        row.optional().map_err(|source| self.broken(source))
     }
 
     /// The samplers that have trials, by name.

@@ -78,6 +78,13 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether it is the user's input that is at fault: a folder that holds something else, or is taken.
+    pub fn is_input(&self) -> bool {
+        matches!(self, Self::InUse { .. } | Self::Foreign { .. } | Self::Newer { .. })
+    }
+}
+
 fn name(process: Option<u32>) -> String {
     process.map_or("another process".to_owned(), |id| format!("process {id}"))
 }

@@ -1,0 +1,51 @@
+//! Tegu as a library: score a few random cells, write the best one as ONNX, and measure it.
+//!
+//! `cargo run --release --example library`
+
+use rand::SeedableRng;
+use tegu::indicator::{self, Combine, Probes, Reference, SettingsSection, Values};
+use tegu::network::{Compute, Init, Weights};
+use tegu::onnx::{self, ExportOptions, Metadata};
+use tegu::runtime::{self, LoadOptions, RuntimeKind, SessionOptions};
+use tegu::space::{Scale, SearchSpace};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let space = SearchSpace::open("nas-bench-201")?;
+    let probes = Probes::new(&space, SettingsSection::default().resolve(), 0, Compute::Cpu.open()?)?;
+
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+    let mut scored: Vec<(_, Values)> = vec![];
+    while scored.len() < 6 {
+        let genotype = space.sample(&mut rng);
+        let scores = indicator::score(&probes, &space, &genotype);
+        // A dead network has no scores: draw another one.
+        if let Ok(values) = scores
+            .into_iter()
+            .map(|(name, score)| Ok((name.to_owned(), score?)))
+            .collect::<Result<_, indicator::IndicatorError>>()
+        {
+            scored.push((genotype, values));
+        }
+    }
+
+    let sample: Vec<Values> = scored.iter().map(|(_, values)| values.clone()).collect();
+    let reference = Reference::new(&indicator::directions(), &sample);
+    let quality = |values: &Values| reference.quality(Combine::LogRank, values).unwrap_or(f64::MIN);
+    for (genotype, values) in &scored {
+        println!("{:.3}  {}", quality(values), space.arch(genotype));
+    }
+    let (best, _) = scored.iter().max_by(|a, b| quality(&a.1).total_cmp(&quality(&b.1))).ok_or("nothing was scored")?;
+
+    let graph = space.lower(best, Scale::Full)?.live()?;
+    let weights = Weights::random(&graph, Init::TorchDefault, 0, &candle_core::Device::Cpu)?;
+    let path = std::env::temp_dir().join("tegu-best.onnx");
+    onnx::export(&graph, &weights, &Metadata::new(), ExportOptions::default())?.save(&path)?;
+
+    let tract = runtime::load(RuntimeKind::Tract, &LoadOptions::default())?;
+    let mut session = tract.prepare(&path, &SessionOptions::default())?;
+    let inputs = runtime::random_inputs(session.inputs(), 0);
+    session.bind(inputs)?;
+    let samples = tegu::latency::measure(session.as_mut(), &Default::default())?;
+    println!("{}: {:.2} ms", path.display(), samples.p50_s * 1e3);
+    Ok(())
+}
