@@ -42,6 +42,10 @@ impl Phases {
     /// Copies an image into the phases, `pitch` apart from each other. The margins stay as they are: zero.
     pub(super) fn fill(&self, image: &[f32], phases: &mut [f32], pitch: usize) {
         let [height, width] = self.size;
+        if self.stride == 1 && self.margin == 0 && self.sides == self.size && self.used[0] {
+            phases[..height * width].copy_from_slice(&image[..height * width]);
+            return;
+        }
         for row_phase in (0..self.stride).filter(|&phase| self.used[phase]) {
             let rows = span(height, self.margin, row_phase, self.stride);
             for column_phase in (0..self.stride).filter(|&phase| self.used[phase]) {

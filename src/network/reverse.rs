@@ -7,7 +7,7 @@
 
 use super::forward::{Activations, Mode, activations};
 use super::{Weights, WeightsError};
-use crate::graph::{Activation, BATCH_NORM_EPS, Conv2d, Graph, NodeId, Op, Role, Shape, Window};
+use crate::graph::{Activation, BATCH_NORM_EPS, Graph, NodeId, Op, Role, Shape};
 use crate::kernels;
 use candle_core::{D, Tensor};
 
@@ -91,9 +91,10 @@ impl<'a> PerSampleGradients<'a> {
             }
             Op::Conv2d(conv) => {
                 let weight = weight("weight")?;
-                let gradient = conv_weight_gradient(self.activations.of(from), &cotangent, &conv, self.samples)?;
+                let input = self.activations.of(from);
+                let gradient = kernels::conv2d_weight_gradients(input, &cotangent, conv.window, conv.groups)?;
                 if wanted {
-                    let (_, _, height, width) = self.activations.of(from).dims4()?;
+                    let (_, _, height, width) = input.dims4()?;
                     let down =
                         kernels::conv2d_input_gradient(&cotangent, weight, conv.window, conv.groups, height, width)?;
                     self.add(from, down)?;
@@ -102,7 +103,8 @@ impl<'a> PerSampleGradients<'a> {
             }
             Op::BatchNorm => {
                 let scale = weight("weight")?;
-                let (down, gradient) = batch_norm(self.activations.of(from), scale, &cotangent, self.samples)?;
+                let input = self.activations.of(from);
+                let (down, gradient) = kernels::batch_norm_gradients(input, scale, &cotangent, BATCH_NORM_EPS)?;
                 self.add(from, down)?;
                 layer = Some(LayerGradient { node: id, role: Role::Scale, gradient });
             }
@@ -114,12 +116,14 @@ impl<'a> PerSampleGradients<'a> {
             }
             Op::Activation(activation) => {
                 let slope = slope(activation, self.activations.of(from))?;
-                self.add(from, self.times(&cotangent, &slope)?)?;
+                self.add(from, kernels::times_shared(&cotangent, &slope)?)?;
             }
             Op::Mul => {
                 let gate = node.inputs[1];
-                let by_gate = self.times(&cotangent, self.activations.of(gate))?;
-                let by_map = self.times(&cotangent, self.activations.of(from))?;
+                let map = self.activations.of(from);
+                let wide = self.activations.of(gate).broadcast_as(map.shape())?.contiguous()?;
+                let by_gate = kernels::times_shared(&cotangent, &wide)?;
+                let by_map = kernels::times_shared(&cotangent, map)?;
                 let by_map = match (graph.node(gate).shape, node.shape) {
                     (a, b) if a == b => by_map,
                     _ => by_map.sum_keepdim(3)?.sum_keepdim(2)?,
@@ -153,19 +157,12 @@ impl<'a> PerSampleGradients<'a> {
             }
             Op::Softmax => {
                 let y = self.activations.of(id);
-                let weighted = self.times(&cotangent, y)?;
+                let weighted = kernels::times_shared(&cotangent, y)?;
                 let mean = weighted.sum_keepdim(D::Minus1)?;
-                self.add(from, self.times(&cotangent.broadcast_sub(&mean)?, y)?)?;
+                self.add(from, kernels::times_shared(&cotangent.broadcast_sub(&mean)?, y)?)?;
             }
         }
         Ok(layer)
-    }
-
-    /// `cotangent` `[cotangents · batch, …]` times what every cotangent shares, `[batch, …]`.
-    fn times(&self, cotangent: &Tensor, shared: &Tensor) -> Result<Tensor, candle_core::Error> {
-        let folded = cotangent.dims().to_vec();
-        let apart = [vec![folded[0] / self.samples, self.samples], folded[1..].to_vec()].concat();
-        cotangent.reshape(apart)?.broadcast_mul(&shared.unsqueeze(0)?)?.reshape(folded)
     }
 }
 
@@ -185,39 +182,6 @@ impl Iterator for PerSampleGradients<'_> {
     }
 }
 
-/// For cotangent n, Σ over samples and pixels of cotangent × unfolded input: `[cotangents, co · ci/groups · k²]`.
-fn conv_weight_gradient(
-    input: &Tensor,
-    cotangent: &Tensor,
-    conv: &Conv2d,
-    samples: usize,
-) -> Result<Tensor, candle_core::Error> {
-    let (folded, channels, height, width) = cotangent.dims4()?;
-    let (cotangents, pixels, groups) = (folded / samples, height * width, conv.groups);
-    let unfolded = match conv.window {
-        Window { kernel: 1, stride: 1, padding: 0, .. } => input.flatten_from(2)?,
-        window => kernels::unfold(input, window)?,
-    };
-    let taps = unfolded.dim(1)? / groups;
-    // [groups, batch · pixels, taps]
-    let unfolded = unfolded.reshape((samples, groups, taps, pixels))?.permute((1, 0, 3, 2))?.reshape((
-        groups,
-        samples * pixels,
-        taps,
-    ))?;
-    // [groups, cotangents · channels / groups, batch · pixels]
-    let rows = cotangents * channels / groups;
-    let cotangent = cotangent
-        .reshape((cotangents, samples, groups, channels / groups, pixels))?
-        .permute((2, 0, 3, 1, 4))?
-        .reshape((groups, rows, samples * pixels))?;
-    let product = cotangent.matmul(&unfolded)?;
-    product
-        .reshape((groups, cotangents, channels / groups * taps))?
-        .transpose(0, 1)?
-        .reshape((cotangents, channels * taps))
-}
-
 /// For cotangent n, Σ over samples of cotangent × input: `[cotangents, out · in]`.
 fn linear_weight_gradient(input: &Tensor, cotangent: &Tensor, samples: usize) -> Result<Tensor, candle_core::Error> {
     let (folded, outputs) = cotangent.dims2()?;
@@ -225,38 +189,6 @@ fn linear_weight_gradient(input: &Tensor, cotangent: &Tensor, samples: usize) ->
     let rows =
         cotangent.reshape((cotangents, samples, outputs))?.transpose(1, 2)?.reshape((cotangents * outputs, samples))?;
     rows.matmul(input)?.reshape((cotangents, ()))
-}
-
-/// Through the batch's statistics (Ioffe and Szegedy 2015, Section 3): the cotangents of the input, and the
-/// gradients of the scale, `[cotangents, channels]`.
-fn batch_norm(
-    input: &Tensor,
-    scale: &Tensor,
-    cotangent: &Tensor,
-    samples: usize,
-) -> Result<(Tensor, Tensor), candle_core::Error> {
-    let (batch, channels, height, width) = input.dims4()?;
-    let (folded, pixels) = (cotangent.dim(0)?, height * width);
-    let cotangents = folded / samples;
-    let (mean, variance) = kernels::batch_statistics(input)?;
-    let deviation = (variance + BATCH_NORM_EPS)?.sqrt()?;
-    let per_channel = |t: &Tensor| t.reshape((1, channels, 1));
-    let normal = input
-        .reshape((batch, channels, pixels))?
-        .broadcast_sub(&per_channel(&mean)?)?
-        .broadcast_div(&per_channel(&deviation)?)?
-        .unsqueeze(0)?;
-    let g = cotangent.reshape((cotangents, samples, channels, pixels))?;
-    let count = (samples * pixels) as f64;
-    let sum = g.sum_keepdim(3)?.sum_keepdim(1)?;
-    let along = g.broadcast_mul(&normal)?.sum_keepdim(3)?.sum_keepdim(1)?;
-    let gain = (scale / &deviation)?.reshape((1, 1, channels, 1))?;
-    let down = g
-        .broadcast_sub(&(&sum / count)?)?
-        .sub(&normal.broadcast_mul(&(&along / count)?)?)?
-        .broadcast_mul(&gain)?
-        .reshape(cotangent.dims())?;
-    Ok((down, along.reshape((cotangents, channels))?))
 }
 
 /// The derivative of an activation at `x`, element by element.
