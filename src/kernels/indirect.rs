@@ -8,7 +8,7 @@
 
 use super::conv::Convolution;
 use super::for_each_block;
-use super::plane::{Phases, span};
+use super::plane::{Phases, copy_row, span};
 use super::simd::{MAX_LANES, correlate, dot, pack_panels};
 use crate::graph::Window;
 
@@ -76,7 +76,7 @@ impl Convolution {
                 correlate(outs, &packed[group], &offsets, &padded[group * ins * pitch..], length, strips, strip);
                 for (out, strip) in out.chunks_mut(self.rows * self.columns).zip(strips.chunks(strip)) {
                     let rows = out.chunks_mut(self.columns).zip(strip.chunks(phases.sides[1]));
-                    rows.for_each(|(to, from)| to.copy_from_slice(&from[..self.columns]));
+                    rows.for_each(|(to, from)| copy_row(to, from));
                 }
             }
         });
@@ -130,7 +130,7 @@ impl Convolution {
                             let from = &from[..phase.columns.len()];
                             let to = &mut out[y * self.width..(y + 1) * self.width][x..];
                             if stride == 1 {
-                                to[..from.len()].copy_from_slice(from);
+                                copy_row(&mut to[..from.len()], from);
                             } else {
                                 to.iter_mut().step_by(stride).zip(from).for_each(|(to, from)| *to = *from);
                             }
