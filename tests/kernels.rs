@@ -179,6 +179,48 @@ fn gradients_of_many_cotangents_fold_into_the_batch() {
     }
 }
 
+/// Each kernel for many cotangents against one backward pass for each cotangent.
+#[test]
+fn weights_scales_and_slopes_take_many_cotangents() {
+    let cat = |parts: &[Tensor]| Tensor::cat(parts, 0).unwrap();
+    // Some have more samples than are summed together, and more cotangents than are held together.
+    let cases = [
+        (2, 3, [4, 4, 8, 7], 6, window(3, 2, 1, 1)),
+        (1, 10, [5, 3, 4, 4], 5, window(3, 1, 1, 1)),
+        (4, 9, [3, 4, 9, 6], 4, window(5, 1, 2, 1)),
+        (1, 2, [2, 3, 8, 8], 4, window(1, 1, 0, 1)),
+    ];
+    for (groups, cotangents, dims, outs, window) in cases {
+        let weight = numbers(&[outs, dims[1] / groups, window.kernel, window.kernel], 2);
+        let (input, scale) = (numbers(&dims, 1), numbers(&[dims[1]], 4));
+        let out = conv2d(&input, &weight, window, groups).unwrap();
+        let grads = |like: &Tensor| -> Vec<Tensor> { (0..cotangents).map(|n| numbers(like.dims(), n)).collect() };
+        let (of_conv, of_input) = (grads(&out), grads(&input));
+        let conv = |t: &[Tensor]| conv2d(&t[0], &t[1], window, groups);
+        let norm = |t: &[Tensor]| batch_norm(&t[0], &t[1], &t[1].zeros_like()?, EPS);
+        let all = |operands: [&Tensor; 2], grads: &[Tensor], f: &dyn Fn(&[Tensor]) -> Result<Tensor>, of: usize| {
+            let one = |grad| run(&operands.map(Clone::clone), grad, f).unwrap().1.remove(of);
+            cat(&grads
+                .iter()
+                .map(|grad| if of == 0 { one(grad) } else { one(grad).flatten_all().unwrap().unsqueeze(0).unwrap() })
+                .collect::<Vec<_>>())
+        };
+        for dtype in [DType::F32, DType::F64] {
+            let what = format!("{groups} groups, {dims:?}, {window:?}, {dtype:?}");
+            let as_type = |tensor: &Tensor| tensor.to_dtype(dtype).unwrap();
+            let (x, gamma) = (as_type(&input), as_type(&scale));
+            let found = conv2d_weight_gradients(&x, &as_type(&cat(&of_conv)), window, groups).unwrap();
+            assert_close(&what, &found, &all([&input, &weight], &of_conv, &conv, 1), 1e-6);
+            let (down, along) = batch_norm_gradients(&x, &gamma, &as_type(&cat(&of_input)), EPS).unwrap();
+            assert_close(&what, &down, &all([&input, &scale], &of_input, &norm, 0), 2e-6);
+            assert_close(&what, &along, &all([&input, &scale], &of_input, &norm, 1), 2e-6);
+            let found = times_shared(&as_type(&cat(&of_input)), &x).unwrap();
+            let times: Vec<Tensor> = of_input.iter().map(|grad| grad.mul(&input).unwrap()).collect();
+            assert_close(&what, &found, &cat(&times), 1e-6);
+        }
+    }
+}
+
 #[test]
 fn input_gradient_alone_is_that_of_the_convolution() {
     // The sides differ, so the rests of pixels that no window meets do, too.
@@ -255,7 +297,12 @@ fn everything() -> Vec<u32> {
     let ones = f(&operands).unwrap().ones_like().unwrap();
     let (out, grads) = run(&operands, &ones, &f).unwrap();
     let bits = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits);
-    std::iter::once(&out).chain(&grads).flat_map(bits).collect()
+    // Seventy images as ten cotangents of seven.
+    let (batch, all) = (operands[0].narrow(0, 0, 7).unwrap(), &operands[0]);
+    let weights = conv2d_weight_gradients(&batch, all, window(1, 1, 0, 1), 1).unwrap();
+    let (down, along) = batch_norm_gradients(&batch, &numbers(&[8], 5), all, EPS).unwrap();
+    let many = [weights, down, along, times_shared(all, &batch).unwrap()];
+    std::iter::once(&out).chain(&grads).chain(&many).flat_map(bits).collect()
 }
 
 #[test]

@@ -33,10 +33,12 @@ pub fn ntk(graph: &Graph, weights: &Weights, first: &Tensor, second: Option<&Ten
     for layer in rows {
         let layer = layer?;
         let gram = product(&layer.gradient, &layer.gradient)?;
-        let twin = across.as_mut().map(|rows| rows.next().expect("both passes walk the same graph")).transpose()?;
         if in_body(graph, &layer) {
             body += &gram;
-            if let (Some(cross), Some(twin)) = (&mut body_cross, &twin) {
+            // The second pass goes as far as the body: not into the stem.
+            if let (Some(cross), Some(across)) = (&mut body_cross, &mut across) {
+                let is_twin = |twin: &Result<LayerGradient, _>| twin.as_ref().map_or(true, |l| l.node == layer.node);
+                let twin = across.find(is_twin).expect("both passes walk the same graph")?;
                 *cross += product(&twin.gradient, &layer.gradient)?;
             }
         }

@@ -64,6 +64,35 @@ pub fn conv2d_input_gradient(
     Tensor::cat(&(0..groups).map(of_group).collect::<Result<Vec<_>>>()?, 1)
 }
 
+/// The gradients of a convolution with respect to its weight, one for each cotangent of the whole batch in `grad`,
+/// `[cotangents · batch, out_channels, rows, columns]`: `[cotangents, out_channels · in_channels / groups · kernel²]`.
+/// Not differentiable itself.
+///
+/// # Errors
+/// If the shapes do not fit each other, or the window the image.
+pub fn conv2d_weight_gradients(input: &Tensor, grad: &Tensor, window: Window, groups: usize) -> Result<Tensor> {
+    let (batch, in_channels, height, width) = input.dims4()?;
+    let (folded, out_channels, of_grad, also_of_grad) = grad.dims4()?;
+    let (rows, columns) = windows(window, height, width)?;
+    let divides = groups > 0 && in_channels.is_multiple_of(groups) && out_channels.is_multiple_of(groups);
+    if !divides || batch == 0 || !folded.is_multiple_of(batch) || (of_grad, also_of_grad) != (rows, columns) {
+        bail!("conv2d gradient has shape {:?}, which does not fit the input's {:?}", grad.dims(), input.dims());
+    }
+    let conv = Convolution { batch, in_channels, height, width, out_channels, groups, window, rows, columns };
+    let (input, grad, cotangents) = (input.detach(), grad.detach(), folded / batch);
+    if accelerated(&input) && accelerated(&grad) {
+        let out = with_values(&input, |input| with_values(&grad, |grad| Ok(conv.weight_gradients(input, grad))))?;
+        return Tensor::from_vec(out, (cotangents, ()), grad.device());
+    }
+    let (taps, outs, pixels) = (in_channels / groups * window.kernel.pow(2), out_channels / groups, rows * columns);
+    // One product of matrices for all cotangents: [groups, cotangents · outs, batch · pixels] · [.., .., taps].
+    let unfolded = super::unfold(&input, window)?.reshape((batch, groups, taps, pixels))?;
+    let unfolded = unfolded.permute((1, 0, 3, 2))?.reshape((groups, batch * pixels, taps))?;
+    let grad = grad.reshape((cotangents, batch, groups, outs, pixels))?.permute((2, 0, 3, 1, 4))?;
+    let product = grad.reshape((groups, cotangents * outs, batch * pixels))?.matmul(&unfolded)?;
+    product.reshape((groups, cotangents, outs * taps))?.transpose(0, 1)?.reshape((cotangents, ()))
+}
+
 /// A convolution of known shapes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Convolution {

@@ -12,14 +12,16 @@ mod conv;
 mod indirect;
 mod plane;
 mod pool;
+mod product;
 mod relu;
 mod simd;
 mod unfold;
 mod vector;
 
-pub use batch_norm::{batch_norm, batch_norm_inference, batch_statistics};
-pub use conv::{conv2d, conv2d_input_gradient};
+pub use batch_norm::{batch_norm, batch_norm_gradients, batch_norm_inference, batch_statistics};
+pub use conv::{conv2d, conv2d_input_gradient, conv2d_weight_gradients};
 pub use pool::{avg_pool2d, avg_pool2d_input_gradient, max_pool2d, max_pool2d_input_gradient};
+pub use product::times_shared;
 pub use relu::relu;
 pub use unfold::unfold;
 
@@ -34,6 +36,16 @@ const SMALL: usize = 1 << 14;
 /// Whether the kernels of this module can take the tensor.
 fn accelerated(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32
+}
+
+/// How many cotangents of all of `shared`, `[batch, …]`, are in `grad`, `[cotangents · batch, …]`.
+fn cotangents(shared: &Tensor, grad: &Tensor) -> Result<usize> {
+    match (shared.dims(), grad.dims()) {
+        ([batch, rest @ ..], [all, of_grad @ ..]) if *batch > 0 && all.is_multiple_of(*batch) && rest == of_grad => {
+            Ok(all / batch)
+        }
+        (shared, grad) => bail!("cotangents of shape {grad:?} do not fit a batch of shape {shared:?}"),
+    }
 }
 
 /// The values of a contiguous CPU storage.

@@ -42,22 +42,28 @@ impl Phases {
     /// Copies an image into the phases, `pitch` apart from each other. The margins stay as they are: zero.
     pub(super) fn fill(&self, image: &[f32], phases: &mut [f32], pitch: usize) {
         let [height, width] = self.size;
+        if self.stride == 1 && self.margin == 0 && self.sides == self.size && self.used[0] {
+            phases[..height * width].copy_from_slice(&image[..height * width]);
+            return;
+        }
         for row_phase in (0..self.stride).filter(|&phase| self.used[phase]) {
             let rows = span(height, self.margin, row_phase, self.stride);
             for column_phase in (0..self.stride).filter(|&phase| self.used[phase]) {
                 let columns = span(width, self.margin, column_phase, self.stride);
                 let columns = columns.start..columns.end.min(self.sides[1]);
                 let phase = &mut phases[(row_phase * self.stride + column_phase) * pitch..];
-                for row in rows.start..rows.end.min(self.sides[0]) {
-                    let y = pixel(row, row_phase, self);
-                    let x = pixel(columns.start, column_phase, self);
-                    if columns.is_empty() {
-                        continue;
-                    }
-                    let to = &mut phase[row * self.sides[1]..][columns.clone()];
-                    let from = &image[y * width..(y + 1) * width][x..];
+                let rows = rows.start..rows.end.min(self.sides[0]);
+                if rows.is_empty() || columns.is_empty() {
+                    continue;
+                }
+                let (y, x) = (pixel(rows.start, row_phase, self), pixel(columns.start, column_phase, self));
+                let lines = image[y * width..].chunks(self.stride * width);
+                for (to, from) in
+                    phase[rows.start * self.sides[1]..].chunks_mut(self.sides[1]).zip(lines).take(rows.len())
+                {
+                    let (to, from) = (&mut to[columns.clone()], &from[x..width]);
                     if self.stride == 1 {
-                        to.copy_from_slice(&from[..to.len()]);
+                        copy_row(to, from);
                     } else {
                         to.iter_mut().zip(from.iter().step_by(self.stride)).for_each(|(to, from)| *to = *from);
                     }
@@ -65,6 +71,15 @@ impl Phases {
             }
         }
     }
+}
+
+/// Fills `to` with the first of `from`. Rows are too short for a call of `memcpy` each.
+#[inline(always)]
+pub(super) fn copy_row(to: &mut [f32], from: &[f32]) {
+    let (vectors, rest) = to.as_chunks_mut::<8>();
+    let (from_vectors, from_rest) = from[..vectors.len() * 8 + rest.len()].as_chunks::<8>();
+    vectors.iter_mut().zip(from_vectors).for_each(|(to, from)| *to = *from);
+    rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
 }
 
 /// The image's pixel of a phase's pixel `i`.

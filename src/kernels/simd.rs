@@ -20,13 +20,18 @@ pub(super) const MAX_LANES: usize = 16;
 /// Widest panel of rows that are worked on together.
 const MAX_ROWS: usize = 8;
 
-/// Splits `rows` into panels of 8, 4, 2 and 1: start and width of each.
+/// Splits `rows` into panels of 8, 6, 4, 3, 2 and 1: start and width of each.
 fn panels(rows: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut start = 0;
     std::iter::from_fn(move || {
         let rest = rows - start;
         (rest > 0).then(|| {
-            let width = if rest >= MAX_ROWS { MAX_ROWS } else { 1 << rest.ilog2() };
+            let width = match rest {
+                MAX_ROWS.. => MAX_ROWS,
+                7 => 4,
+                5 => 3,
+                few => few,
+            };
             start += width;
             (start - width, width)
         })
@@ -180,7 +185,13 @@ impl Correlation<'_> {
                         self.panel::<S, 4, 2>(start, 0, 8);
                         self.panel::<S, 4, 2>(start, 4, 8);
                     }
+                    6 if S::WIDE => self.panel::<S, 6, 3>(start, 0, 6),
+                    6 => {
+                        self.panel::<S, 3, 3>(start, 0, 6);
+                        self.panel::<S, 3, 3>(start, 3, 6);
+                    }
                     4 => self.panel::<S, 4, 2>(start, 0, 4),
+                    3 => self.panel::<S, 3, 3>(start, 0, 3),
                     2 => self.panel::<S, 2, 4>(start, 0, 2),
                     _ => self.panel::<S, 1, 8>(start, 0, 1),
                 }

@@ -3,11 +3,12 @@
 //! The samples of a batch are coupled through batch normalisation's statistics, so the gradient of one
 //! sample's output runs through all samples: N cotangents on B samples are N·B maps. They are folded into the
 //! batch dimension, and every step is one Candle operation for all of them: data gradients with N·B as the
-//! batch, weight gradients of all cotangents as one matrix product with the shared unfolded input.
+//! batch, weight gradients of all cotangents as one matrix product with the shared unfolded input. On a CPU a few
+//! cotangents at a time go from layer to layer, so that their maps are still in the cache in the next one.
 
 use super::forward::{Activations, Mode, activations};
 use super::{Weights, WeightsError};
-use crate::graph::{Activation, BATCH_NORM_EPS, Conv2d, Graph, NodeId, Op, Role, Shape, Window};
+use crate::graph::{Activation, BATCH_NORM_EPS, Graph, NodeId, Op, Role, Shape};
 use crate::kernels;
 use candle_core::{D, Tensor};
 
@@ -31,12 +32,22 @@ pub struct PerSampleGradients<'a> {
     graph: &'a Graph,
     weights: &'a Weights,
     activations: Activations,
+    samples: usize,
+    ids: Vec<NodeId>,
+    /// Some of the cotangents each, which go from layer to layer in turn.
+    walks: Vec<Walk>,
+}
+
+/// The way of some cotangents through the graph.
+#[derive(Debug)]
+struct Walk {
     /// Cotangents of the nodes that were reached and not yet passed, `[cotangents · batch, …]`.
     cotangents: Vec<Option<Tensor>>,
-    samples: usize,
     next: std::iter::Rev<std::ops::Range<usize>>,
-    ids: Vec<NodeId>,
 }
+
+/// Numbers of the largest map for all cotangents of a walk, so that a layer's maps stay in the cache of one core.
+const WALK: usize = 1 << 19;
 
 impl<'a> PerSampleGradients<'a> {
     /// Runs `graph` forward on `input` `[batch, channels, height, width]` with batch statistics.
@@ -48,12 +59,23 @@ impl<'a> PerSampleGradients<'a> {
         let samples = input.dim(0)?;
         let outputs = graph.output_shape().elements();
         let ids: Vec<NodeId> = graph.ids().collect();
-        let mut cotangents: Vec<Option<Tensor>> = vec![None; ids.len()];
-        let seed = Tensor::eye(samples, input.dtype(), input.device())?.reshape((samples * samples, 1))?;
-        let dims: Vec<usize> = [vec![samples * samples], graph.output_shape().dims()].concat();
-        cotangents[graph.output().index()] =
-            Some(seed.broadcast_as((samples * samples, outputs))?.contiguous()?.reshape(dims)?);
-        Ok(Self { graph, weights, activations, cotangents, samples, next: (1..ids.len()).rev(), ids })
+        let eye = Tensor::eye(samples, input.dtype(), input.device())?;
+        let largest = graph.nodes().iter().map(|node| node.shape.elements()).max().unwrap_or(1) * samples;
+        let together = match input.device().is_cpu() {
+            true => (WALK / largest).clamp(1, samples),
+            false => samples,
+        };
+        let walk = |first: usize| -> Result<Walk, candle_core::Error> {
+            let count = together.min(samples - first);
+            let dims: Vec<usize> = [vec![count * samples], graph.output_shape().dims()].concat();
+            let seed = eye.narrow(0, first, count)?.reshape((count * samples, 1))?;
+            let mut cotangents = vec![None; ids.len()];
+            cotangents[graph.output().index()] =
+                Some(seed.broadcast_as((count * samples, outputs))?.contiguous()?.reshape(dims)?);
+            Ok(Walk { cotangents, next: (1..ids.len()).rev() })
+        };
+        let walks = (0..samples).step_by(together).map(walk).collect::<Result<_, _>>()?;
+        Ok(Self { graph, weights, activations, samples, ids, walks })
     }
 
     /// The network's outputs on the batch, `[batch, features]`.
@@ -61,6 +83,100 @@ impl<'a> PerSampleGradients<'a> {
         self.activations.of(self.graph.output())
     }
 
+    /// Passes one node: hands its cotangent on to its operands and gives its weight's gradient, if it has one.
+    fn pass(&self, walk: &mut Walk, id: NodeId, cotangent: Tensor) -> Result<Option<LayerGradient>, WeightsError> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        let from = node.inputs[0];
+        let wanted = from.index() > 0;
+        let weight = |suffix: &str| self.weights.get(&format!("{}.{suffix}", node.name));
+        let mut layer = None;
+        match node.op {
+            Op::Input | Op::Zero => {}
+            Op::Identity | Op::Dropout { .. } => walk.add(from, cotangent)?,
+            Op::Add => {
+                for &input in &node.inputs {
+                    walk.add(input, cotangent.clone())?;
+                }
+            }
+            Op::Conv2d(conv) => {
+                let weight = weight("weight")?;
+                let input = self.activations.of(from);
+                let gradient = kernels::conv2d_weight_gradients(input, &cotangent, conv.window, conv.groups)?;
+                if wanted {
+                    let (_, _, height, width) = input.dims4()?;
+                    let down =
+                        kernels::conv2d_input_gradient(&cotangent, weight, conv.window, conv.groups, height, width)?;
+                    walk.add(from, down)?;
+                }
+                layer = Some(LayerGradient { node: id, role: Role::Weight, gradient });
+            }
+            Op::BatchNorm => {
+                let scale = weight("weight")?;
+                let input = self.activations.of(from);
+                let (down, gradient) = kernels::batch_norm_gradients(input, scale, &cotangent, BATCH_NORM_EPS)?;
+                walk.add(from, down)?;
+                layer = Some(LayerGradient { node: id, role: Role::Scale, gradient });
+            }
+            Op::Linear { .. } => {
+                let weight = weight("weight")?;
+                let gradient = linear_weight_gradient(self.activations.of(from), &cotangent, self.samples)?;
+                walk.add(from, cotangent.matmul(weight)?)?;
+                layer = Some(LayerGradient { node: id, role: Role::Weight, gradient });
+            }
+            Op::Activation(activation) => {
+                let slope = slope(activation, self.activations.of(from))?;
+                walk.add(from, kernels::times_shared(&cotangent, &slope)?)?;
+            }
+            Op::Mul => {
+                let gate = node.inputs[1];
+                let map = self.activations.of(from);
+                let wide = self.activations.of(gate).broadcast_as(map.shape())?.contiguous()?;
+                let by_gate = kernels::times_shared(&cotangent, &wide)?;
+                let by_map = kernels::times_shared(&cotangent, map)?;
+                let by_map = match (graph.node(gate).shape, node.shape) {
+                    (a, b) if a == b => by_map,
+                    _ => by_map.sum_keepdim(3)?.sum_keepdim(2)?,
+                };
+                walk.add(from, by_gate)?;
+                walk.add(gate, by_map)?;
+            }
+            Op::Concat => {
+                let mut offset = 0;
+                for &input in &node.inputs {
+                    let channels = graph.node(input).shape.channels();
+                    walk.add(input, cotangent.narrow(1, offset, channels)?.contiguous()?)?;
+                    offset += channels;
+                }
+            }
+            Op::MaxPool(window) => {
+                let down = kernels::max_pool2d_input_gradient(self.activations.of(from), &cotangent, window)?;
+                walk.add(from, down)?;
+            }
+            Op::AvgPool(window) => {
+                let (_, _, height, width) = self.activations.of(from).dims4()?;
+                walk.add(from, kernels::avg_pool2d_input_gradient(&cotangent, window, height, width)?)?;
+            }
+            Op::GlobalAvgPool => {
+                let Shape::Map { channels, height, width } = graph.node(from).shape else {
+                    unreachable!("global pooling takes a map");
+                };
+                let maps = cotangent.dim(0)?;
+                let share = (cotangent / (height * width) as f64)?.reshape((maps, channels, 1, 1))?;
+                walk.add(from, share.broadcast_as((maps, channels, height, width))?.contiguous()?)?;
+            }
+            Op::Softmax => {
+                let y = self.activations.of(id);
+                let weighted = kernels::times_shared(&cotangent, y)?;
+                let mean = weighted.sum_keepdim(D::Minus1)?;
+                walk.add(from, kernels::times_shared(&cotangent.broadcast_sub(&mean)?, y)?)?;
+            }
+        }
+        Ok(layer)
+    }
+}
+
+impl Walk {
     fn add(&mut self, to: NodeId, cotangent: Tensor) -> Result<(), candle_core::Error> {
         // Nothing is asked of the network's input.
         if to.index() > 0 {
@@ -73,99 +189,15 @@ impl<'a> PerSampleGradients<'a> {
         Ok(())
     }
 
-    /// Passes one node: hands its cotangent on to its operands and gives its weight's gradient, if it has one.
-    fn pass(&mut self, id: NodeId, cotangent: Tensor) -> Result<Option<LayerGradient>, WeightsError> {
-        let graph = self.graph;
-        let node = graph.node(id);
-        let from = node.inputs[0];
-        let wanted = from.index() > 0;
-        let weight = |suffix: &str| self.weights.get(&format!("{}.{suffix}", node.name));
-        let mut layer = None;
-        match node.op {
-            Op::Input | Op::Zero => {}
-            Op::Identity | Op::Dropout { .. } => self.add(from, cotangent)?,
-            Op::Add => {
-                for &input in &node.inputs {
-                    self.add(input, cotangent.clone())?;
-                }
-            }
-            Op::Conv2d(conv) => {
-                let weight = weight("weight")?;
-                let gradient = conv_weight_gradient(self.activations.of(from), &cotangent, &conv, self.samples)?;
-                if wanted {
-                    let (_, _, height, width) = self.activations.of(from).dims4()?;
-                    let down =
-                        kernels::conv2d_input_gradient(&cotangent, weight, conv.window, conv.groups, height, width)?;
-                    self.add(from, down)?;
-                }
-                layer = Some(LayerGradient { node: id, role: Role::Weight, gradient });
-            }
-            Op::BatchNorm => {
-                let scale = weight("weight")?;
-                let (down, gradient) = batch_norm(self.activations.of(from), scale, &cotangent, self.samples)?;
-                self.add(from, down)?;
-                layer = Some(LayerGradient { node: id, role: Role::Scale, gradient });
-            }
-            Op::Linear { .. } => {
-                let weight = weight("weight")?;
-                let gradient = linear_weight_gradient(self.activations.of(from), &cotangent, self.samples)?;
-                self.add(from, cotangent.matmul(weight)?)?;
-                layer = Some(LayerGradient { node: id, role: Role::Weight, gradient });
-            }
-            Op::Activation(activation) => {
-                let slope = slope(activation, self.activations.of(from))?;
-                self.add(from, self.times(&cotangent, &slope)?)?;
-            }
-            Op::Mul => {
-                let gate = node.inputs[1];
-                let by_gate = self.times(&cotangent, self.activations.of(gate))?;
-                let by_map = self.times(&cotangent, self.activations.of(from))?;
-                let by_map = match (graph.node(gate).shape, node.shape) {
-                    (a, b) if a == b => by_map,
-                    _ => by_map.sum_keepdim(3)?.sum_keepdim(2)?,
-                };
-                self.add(from, by_gate)?;
-                self.add(gate, by_map)?;
-            }
-            Op::Concat => {
-                let mut offset = 0;
-                for &input in &node.inputs {
-                    let channels = graph.node(input).shape.channels();
-                    self.add(input, cotangent.narrow(1, offset, channels)?.contiguous()?)?;
-                    offset += channels;
-                }
-            }
-            Op::MaxPool(window) => {
-                let down = kernels::max_pool2d_input_gradient(self.activations.of(from), &cotangent, window)?;
-                self.add(from, down)?;
-            }
-            Op::AvgPool(window) => {
-                let (_, _, height, width) = self.activations.of(from).dims4()?;
-                self.add(from, kernels::avg_pool2d_input_gradient(&cotangent, window, height, width)?)?;
-            }
-            Op::GlobalAvgPool => {
-                let Shape::Map { channels, height, width } = graph.node(from).shape else {
-                    unreachable!("global pooling takes a map");
-                };
-                let maps = cotangent.dim(0)?;
-                let share = (cotangent / (height * width) as f64)?.reshape((maps, channels, 1, 1))?;
-                self.add(from, share.broadcast_as((maps, channels, height, width))?.contiguous()?)?;
-            }
-            Op::Softmax => {
-                let y = self.activations.of(id);
-                let weighted = self.times(&cotangent, y)?;
-                let mean = weighted.sum_keepdim(D::Minus1)?;
-                self.add(from, self.times(&cotangent.broadcast_sub(&mean)?, y)?)?;
+    /// Goes on to the next layer that has a weight.
+    fn next_layer(&mut self, all: &PerSampleGradients) -> Option<Result<LayerGradient, WeightsError>> {
+        while let Some(index) = self.next.next() {
+            let Some(cotangent) = self.cotangents[index].take() else { continue };
+            if let Some(layer) = all.pass(self, all.ids[index], cotangent).transpose() {
+                return Some(layer);
             }
         }
-        Ok(layer)
-    }
-
-    /// `cotangent` `[cotangents · batch, …]` times what every cotangent shares, `[batch, …]`.
-    fn times(&self, cotangent: &Tensor, shared: &Tensor) -> Result<Tensor, candle_core::Error> {
-        let folded = cotangent.dims().to_vec();
-        let apart = [vec![folded[0] / self.samples, self.samples], folded[1..].to_vec()].concat();
-        cotangent.reshape(apart)?.broadcast_mul(&shared.unsqueeze(0)?)?.reshape(folded)
+        None
     }
 }
 
@@ -173,49 +205,15 @@ impl Iterator for PerSampleGradients<'_> {
     type Item = Result<LayerGradient, WeightsError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while let Some(index) = self.next.next() {
-            let Some(cotangent) = self.cotangents[index].take() else { continue };
-            match self.pass(self.ids[index], cotangent) {
-                Ok(None) => {}
-                Ok(Some(layer)) => return Some(Ok(layer)),
-                Err(error) => return Some(Err(error)),
-            }
-        }
-        None
+        let mut walks = std::mem::take(&mut self.walks);
+        let layers: Option<Result<Vec<_>, _>> = walks.iter_mut().map(|walk| walk.next_layer(self)).collect();
+        self.walks = walks;
+        Some(layers?.and_then(|layers| {
+            let LayerGradient { node, role, .. } = layers[0];
+            let parts: Vec<&Tensor> = layers.iter().map(|layer| &layer.gradient).collect();
+            Ok(LayerGradient { node, role, gradient: Tensor::cat(&parts, 0)? })
+        }))
     }
-}
-
-/// For cotangent n, Σ over samples and pixels of cotangent × unfolded input: `[cotangents, co · ci/groups · k²]`.
-fn conv_weight_gradient(
-    input: &Tensor,
-    cotangent: &Tensor,
-    conv: &Conv2d,
-    samples: usize,
-) -> Result<Tensor, candle_core::Error> {
-    let (folded, channels, height, width) = cotangent.dims4()?;
-    let (cotangents, pixels, groups) = (folded / samples, height * width, conv.groups);
-    let unfolded = match conv.window {
-        Window { kernel: 1, stride: 1, padding: 0, .. } => input.flatten_from(2)?,
-        window => kernels::unfold(input, window)?,
-    };
-    let taps = unfolded.dim(1)? / groups;
-    // [groups, batch · pixels, taps]
-    let unfolded = unfolded.reshape((samples, groups, taps, pixels))?.permute((1, 0, 3, 2))?.reshape((
-        groups,
-        samples * pixels,
-        taps,
-    ))?;
-    // [groups, cotangents · channels / groups, batch · pixels]
-    let rows = cotangents * channels / groups;
-    let cotangent = cotangent
-        .reshape((cotangents, samples, groups, channels / groups, pixels))?
-        .permute((2, 0, 3, 1, 4))?
-        .reshape((groups, rows, samples * pixels))?;
-    let product = cotangent.matmul(&unfolded)?;
-    product
-        .reshape((groups, cotangents, channels / groups * taps))?
-        .transpose(0, 1)?
-        .reshape((cotangents, channels * taps))
 }
 
 /// For cotangent n, Σ over samples of cotangent × input: `[cotangents, out · in]`.
@@ -225,38 +223,6 @@ fn linear_weight_gradient(input: &Tensor, cotangent: &Tensor, samples: usize) ->
     let rows =
         cotangent.reshape((cotangents, samples, outputs))?.transpose(1, 2)?.reshape((cotangents * outputs, samples))?;
     rows.matmul(input)?.reshape((cotangents, ()))
-}
-
-/// Through the batch's statistics (Ioffe and Szegedy 2015, Section 3): the cotangents of the input, and the
-/// gradients of the scale, `[cotangents, channels]`.
-fn batch_norm(
-    input: &Tensor,
-    scale: &Tensor,
-    cotangent: &Tensor,
-    samples: usize,
-) -> Result<(Tensor, Tensor), candle_core::Error> {
-    let (batch, channels, height, width) = input.dims4()?;
-    let (folded, pixels) = (cotangent.dim(0)?, height * width);
-    let cotangents = folded / samples;
-    let (mean, variance) = kernels::batch_statistics(input)?;
-    let deviation = (variance + BATCH_NORM_EPS)?.sqrt()?;
-    let per_channel = |t: &Tensor| t.reshape((1, channels, 1));
-    let normal = input
-        .reshape((batch, channels, pixels))?
-        .broadcast_sub(&per_channel(&mean)?)?
-        .broadcast_div(&per_channel(&deviation)?)?
-        .unsqueeze(0)?;
-    let g = cotangent.reshape((cotangents, samples, channels, pixels))?;
-    let count = (samples * pixels) as f64;
-    let sum = g.sum_keepdim(3)?.sum_keepdim(1)?;
-    let along = g.broadcast_mul(&normal)?.sum_keepdim(3)?.sum_keepdim(1)?;
-    let gain = (scale / &deviation)?.reshape((1, 1, channels, 1))?;
-    let down = g
-        .broadcast_sub(&(&sum / count)?)?
-        .sub(&normal.broadcast_mul(&(&along / count)?)?)?
-        .broadcast_mul(&gain)?
-        .reshape(cotangent.dims())?;
-    Ok((down, along.reshape((cotangents, channels))?))
 }
 
 /// The derivative of an activation at `x`, element by element.
