@@ -77,12 +77,21 @@ fn row(name: &str, space: &str, arch: &str) -> Result<()> {
         (0..3).map(|seed| images(space.network(Scale::Thin).input, 1000, seed)).collect::<Result<Vec<_>>>()?;
 
     let each = |f: &dyn Fn(&Weights) -> Result<()>| time(|| weights.iter().try_for_each(f));
-    let forward = each(&|weights| Ok(drop(activations(&graph, weights, &first, Mode::Train)?)))?;
+    let forward = each(&|weights| {
+        activations(&graph, weights, &first, Mode::Train)?;
+        Ok(())
+    })?;
     let gradients = each(&|weights| {
         PerSampleGradients::new(&graph, weights, &first)?.try_for_each(|layer| layer.map(drop)).map_err(Into::into)
     })?;
-    let one = each(&|weights| Ok(drop(ntk(&graph, weights, &first, None)?)))?;
-    let both = each(&|weights| Ok(drop(ntk(&graph, weights, &first, Some(&second))?)))?;
+    let one = each(&|weights| {
+        ntk(&graph, weights, &first, None)?;
+        Ok(())
+    })?;
+    let both = each(&|weights| {
+        ntk(&graph, weights, &first, Some(&second))?;
+        Ok(())
+    })?;
     let kernel = ntk(&graph, &weights[0], &first, None)?.all;
     let eigen = time(|| Ok((0..NETWORKS).map(|_| condition(&kernel).0).sum::<f64>()))?;
     let regions = time(|| thin_weights.iter().try_fold(0, |sum, weights| Ok(sum + count(&thin, weights, &patches)?)))?;

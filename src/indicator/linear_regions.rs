@@ -65,9 +65,10 @@ fn patterns(graph: &Graph, weights: &Weights, batch: &Tensor) -> Result<Vec<Vec<
     let is_relu = |op: &Op| matches!(op, Op::Activation(Activation::Relu | Activation::Relu6));
     let mut patterns = vec![Packed::default(); batch.dim(0)?];
     for id in graph.ids().filter(|&id| is_relu(&graph.node(id).op)) {
-        let signs = activations.of(id).gt(0f64)?.flatten_from(1)?.to_vec2::<u8>()?;
-        for (pattern, signs) in patterns.iter_mut().zip(signs) {
-            signs.into_iter().for_each(|sign| pattern.push(sign != 0));
+        let values = activations.of(id).flatten_all()?.to_vec1::<f32>()?;
+        let images = values.chunks((values.len() / patterns.len().max(1)).max(1));
+        for (pattern, values) in patterns.iter_mut().zip(images) {
+            values.iter().for_each(|&value| pattern.push(value > 0.0));
         }
     }
     Ok(patterns.into_iter().map(|pattern| pattern.words).collect())

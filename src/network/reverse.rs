@@ -231,7 +231,8 @@ fn slope(activation: Activation, x: &Tensor) -> Result<Tensor, candle_core::Erro
         x.gt(low)?.to_dtype(x.dtype())? * x.lt(high)?.to_dtype(x.dtype())?
     });
     match activation {
-        Activation::Relu => x.gt(0f64)?.to_dtype(dtype),
+        // Candle compares with a number slowly, element by element through a strided view.
+        Activation::Relu => kernels::relu(&x.sign()?),
         Activation::Relu6 => within(0.0, 6.0),
         Activation::HardSwish => {
             // (2x + 3) / 6 between -3 and 3, 1 above.
