@@ -109,8 +109,11 @@ impl Drop for Search {
     }
 }
 
+/// A name, and whether the moment has come.
+type Moment = (&'static str, fn(&Stored) -> bool);
+
 /// Moments of a study, one for each kill: so much is stored at least when it comes.
-fn moments() -> [(&'static str, fn(&Stored) -> bool); KILLS] {
+fn moments() -> [Moment; KILLS] {
     [
         ("before anything", |_| true),
         ("at the study's beginning", |_| true),
