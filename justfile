@@ -7,7 +7,7 @@ check:
 quickstart:
     cargo run --release -- search examples/quickstart.yaml
 
-# Formats the code and accepts what the formatter says.
+# Formats the code.
 fmt:
     cargo fmt --all
 

@@ -31,9 +31,15 @@ pub enum YamlError {
 /// # Errors
 /// If it can't be read, or does not say what `T` expects.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, YamlError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| YamlError::Unreadable { path: path.to_owned(), source })?;
-    parse(&text, path)
+    parse(&read_text(path)?, path)
+}
+
+/// The text of the file at `path`.
+///
+/// # Errors
+/// If it can't be read.
+pub fn read_text(path: &Path) -> Result<String, YamlError> {
+    std::fs::read_to_string(path).map_err(|source| YamlError::Unreadable { path: path.to_owned(), source })
 }
 
 /// Parses `text`; `path` is where it is said to come from.

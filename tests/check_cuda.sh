@@ -3,7 +3,8 @@
 # nothing. No kernel is built or run.
 set -eu
 cd "$(dirname "$0")/.."
-# One place, so that cargo does not build again what depends on it.
+# One place, so that cargo does not build again what depends on it; and its own, so that nothing of the stand-in gets
+# into a real build.
 target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target/nvcc-stub/bin" "$target/nvcc-stub/include"
 stub=$(cd "$target/nvcc-stub" && pwd)
@@ -33,4 +34,4 @@ fi
 NVCC
 chmod +x "$stub/bin/nvcc"
 PATH="$stub/bin:$PATH" CUDA_HOME=$stub CUDA_COMPUTE_CAP=80 CUDARC_CUDA_VERSION=13000 \
-    cargo check --lib --features cuda --quiet
+    CARGO_TARGET_DIR="$target/cuda-check" cargo check --lib --features cuda --quiet

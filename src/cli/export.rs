@@ -1,7 +1,7 @@
 //! `tegu export`: one architecture as an ONNX file.
 
 use super::network::{SpaceArgs, input_error};
-use super::print_json;
+use super::{print, print_json};
 use crate::network::{Init, Weights};
 use crate::onnx::{self, Batch, ExportOptions, Metadata};
 use crate::space::Scale;
@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             "params": cost.params, "macs": cost.macs, "peak_activation_bytes": cost.peak_activation_bytes,
         }));
     }
-    println!("{}: {} bytes, {} parameters, {} MACs", args.output.display(), model.bytes.len(), cost.params, cost.macs);
-    println!("sha256 {}", model.sha256());
-    Ok(())
+    let file = args.output.display();
+    print(format!("{file}: {} bytes, {} parameters, {} MACs", model.bytes.len(), cost.params, cost.macs))?;
+    print(format!("sha256 {}", model.sha256()))
 }

@@ -19,6 +19,7 @@ use crate::study::StudyError;
 use crate::study::store::StoreError;
 use crate::yaml::YamlError;
 use clap::{Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -89,6 +90,7 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}: {}", if error.is::<Interrupted>() { "tegu" } else { "error" }, message(&error));
             ExitCode::from(exit_code(&error))
@@ -135,10 +137,19 @@ fn log_to_stderr(verbose: u8, quiet: bool) {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
 }
 
+/// Prints a result, with a line break behind it.
+fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
+}
+
 /// Prints `value` as one JSON line.
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string(value)?);
-    Ok(())
+    print(serde_json::to_string(value)?)
+}
+
+/// Whether nobody reads the results any more (`tegu score … | head`).
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

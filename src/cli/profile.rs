@@ -1,7 +1,7 @@
 //! `tegu profile`: measure any ONNX model.
 
 use super::network::{input_error, named_dims};
-use super::print_json;
+use super::{print, print_json};
 use crate::device::{self, HardwareProfile, Job, Location, OpenOptions};
 use crate::latency::Measurement;
 use crate::runtime::{self, RuntimeKind, SessionOptions};
@@ -42,8 +42,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     if args.json {
         return print_json(&measurement);
     }
-    println!("{}", table(&measurement));
-    Ok(())
+    print(table(&measurement))
 }
 
 fn table(measured: &Measurement) -> Table {

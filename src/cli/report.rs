@@ -1,6 +1,7 @@
 //! `tegu report`: the report of a study again.
 
 use super::network::input_error;
+use super::print;
 use crate::report::{self, StudyReport};
 use crate::study::STORE;
 use crate::study::store::Store;
@@ -14,6 +15,9 @@ pub(super) struct Args {
     /// What to print; the files in the folder are written in any case
     #[arg(long, default_value = "table")]
     format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -34,13 +38,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         return Err(input_error(format!("{}: no study here, expected {STORE} in the folder", args.study.display())));
     }
     let report = write(&Store::open_read_only(&path)?, &args.study)?;
-    match args.format {
+    match if args.json { Format::Json } else { args.format } {
         Format::Table => print_table(&report, &args.study),
-        Format::Json => println!("{}", report::json::full(&report)),
-        Format::Csv => print!("{}", report::csv::trials(&report)),
-        Format::Html => print!("{}", report::html::page(&report)),
+        Format::Json => print(report::json::full(&report)),
+        Format::Csv => print(report::csv::trials(&report).trim_end()),
+        Format::Html => print(report::html::page(&report)),
     }
-    Ok(())
 }
 
 /// Writes the files of the report into the study's folder.
@@ -50,8 +53,9 @@ pub(super) fn write(store: &Store, folder: &Path) -> anyhow::Result<StudyReport>
     Ok(report)
 }
 
-pub(super) fn print_table(report: &StudyReport, folder: &Path) {
+/// Prints the front, and where the page is.
+pub(super) fn print_table(report: &StudyReport, folder: &Path) -> anyhow::Result<()> {
     let width = comfy_table::Table::new().width().map(usize::from);
-    println!("{}", report::table::render(report, width));
-    println!("report: {}", folder.join("report.html").display());
+    print(report::table::render(report, width))?;
+    print(format!("report: {}", folder.join("report.html").display()))
 }

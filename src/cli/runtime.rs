@@ -1,7 +1,7 @@
 //! `tegu runtime`: what runs models here, and getting what does not.
 
 use super::network::input_error;
-use super::print_json;
+use super::{print, print_json};
 use crate::runtime::{self, LoadOptions, Package};
 use comfy_table::Table;
 use std::path::PathBuf;
@@ -61,13 +61,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
                     table.add_row([runtime.name.clone(), provider.name, state, String::new()]);
                 }
             }
-            println!("{table}");
+            print(table)?;
         }
         Command::Install { package, version } => {
             let package: Package = package.parse().map_err(|reason: String| input_error(reason))?;
             let installed = runtime::install(package, version.as_deref())?;
             let verb = if installed.was_there { "is there already" } else { "installed" };
-            println!("{} {} {verb}: {}", package.name(), installed.version, installed.library.display());
+            print(format!("{} {} {verb}: {}", package.name(), installed.version, installed.library.display()))?;
         }
     }
     Ok(())

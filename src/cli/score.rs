@@ -1,12 +1,11 @@
 //! `tegu score`: indicators of single architectures.
 
 use super::network::{SpaceArgs, input_error};
-use super::print_json;
+use super::{print, print_json};
 use crate::genotype::Genotype;
 use crate::indicator::{self, Combine, Images, Mode, Probes, SettingsSection};
 use crate::network::{Compute, Init};
 use crate::space::{Scale, SearchSpace};
-use anyhow::Context;
 use comfy_table::{CellAlignment, Table};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -86,10 +85,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     if settings.batch < 2 || settings.networks < 1 {
         return Err(input_error("--batch must be 2 or more, --networks 1 or more"));
     }
-    let probes = Probes::new(&space, settings, args.seed, args.compute.open().context("--compute")?)?;
+    let probes = Probes::new(
+        &space,
+        settings,
+        args.seed,
+        args.compute.open().map_err(|error| input_error(format!("--compute {}: {error}", args.compute)))?,
+    )?;
     let mut lines = vec![];
     // In blocks, so that lines come as they are ready and in order.
-    for block in genotypes.chunks(4 * rayon::current_num_threads()) {
+    let together = if probes.on_cpu() { 4 * rayon::current_num_threads() } else { 1 };
+    for block in genotypes.chunks(together) {
         let block: Vec<Line> =
             block.par_iter().map(|genotype| line(&space, &probes, genotype)).collect::<Result<_, _>>()?;
         if args.json {
@@ -99,7 +104,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     if !args.json {
-        println!("{}", table(&lines));
+        print(table(&lines))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `tegu search`: run or resume a study.
 
 use super::progress::Progress;
-use super::{Interrupted, interrupt, report};
+use super::{Interrupted, interrupt, print, report};
 use crate::device::OpenOptions;
 use crate::report as exporters;
 use crate::study::{Outcome, Plan, Study};
@@ -45,19 +45,14 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         return Err(Interrupted.into());
     }
     let report = report::write(study.store(), &folder)?;
-    if report.front.is_empty() {
+    if !report.trials.iter().any(|trial| trial.is_complete() && !trial.control) {
         let failed = report.trials.iter().find_map(|trial| match &trial.state {
             exporters::TrialState::Failed(reason) => Some(reason.as_str()),
             exporters::TrialState::Complete => None,
         });
         anyhow::bail!("all trials failed, the first one with: {}", failed.unwrap_or("no architecture to try"));
     }
-    if args.json {
-        println!("{}", exporters::json::front(&report));
-    } else {
-        report::print_table(&report, &folder);
-    }
-    Ok(())
+    if args.json { print(exporters::json::front(&report)) } else { report::print_table(&report, &folder) }
 }
 
 /// What is going to be done.

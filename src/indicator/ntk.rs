@@ -6,7 +6,7 @@
 
 use crate::graph::Graph;
 use crate::network::{LayerGradient, PerSampleGradients, Weights, WeightsError};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use nalgebra::DMatrix;
 
 /// Kernels of one network.
@@ -54,7 +54,8 @@ fn in_body(graph: &Graph, layer: &LayerGradient) -> bool {
 
 /// abᵀ of two matrices `[batch, elements]`.
 fn product(a: &Tensor, b: &Tensor) -> Result<DMatrix<f64>, candle_core::Error> {
-    let gram = a.matmul(&b.t()?)?.to_dtype(DType::F64)?;
+    // To the CPU first: not every GPU has f64.
+    let gram = a.matmul(&b.t()?)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
     let (rows, columns) = gram.dims2()?;
     Ok(DMatrix::from_row_slice(rows, columns, &gram.flatten_all()?.to_vec1::<f64>()?))
 }

@@ -65,6 +65,11 @@ impl Probes {
         Ok(Self { settings, seed, first, second, labels, patches, device })
     }
 
+    /// Whether the CPU computes.
+    pub fn on_cpu(&self) -> bool {
+        self.device.is_cpu()
+    }
+
     /// The view of one candidate.
     pub fn of<'a>(&'a self, space: &'a SearchSpace, genotype: &'a Genotype) -> Probe<'a> {
         Probe { shared: self, space, genotype, kernels: OnceCell::new() }

@@ -144,8 +144,7 @@ impl Measurement {
     }
 }
 
-/// Milliseconds to the nanosecond: no clock is finer, and so few digits survive writing and reading exactly (more
-/// of them would need serde_json's `float_roundtrip`).
+/// Milliseconds to the nanosecond: no clock is finer.
 fn ms(seconds: f64) -> f64 {
     (seconds * 1e9).round() / 1e6
 }

@@ -7,6 +7,7 @@ report.trials.forEach(trial => { trial.on_front = onFront.has(trial.index); });
 const isComplete = trial => trial.state === "complete";
 const complete = report.trials.filter(isComplete);
 const failed = report.trials.filter(trial => !isComplete(trial));
+const none = complete.length ? "No complete trial keeps all bounds of the objectives" : "No trial is complete yet";
 const controlName = () => report.control.sampler === "random" ? "random search" : `${report.control.sampler} (control)`;
 const listed = names => names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}`;
 const arrow = direction => direction === "minimize" ? "↓" : "↑";
@@ -154,7 +155,7 @@ function drawSummary() {
   const own = complete.filter(t => !t.control).length;
   byId("lead").textContent = (report.front.length
     ? `${search.evaluations} evaluations of ${search.sampler} in ${duration(search.total_s)} left ${report.front.length} ${report.front.length === 1 ? "network" : "networks"} on the Pareto front of ${listed(report.objectives.map(o => o.name))}`
-    : "No trial is complete yet") + (gain === null ? "." : gain === 0
+    : none) + (gain === null ? "." : gain === 0
     ? `; with as many evaluations, ${controlName()} reached the same hypervolume.`
     : `; its hypervolume is ${Math.abs(gain).toFixed(1)} % ${gain > 0 ? "more" : "less"} than what ${controlName()} reached with ${control.evaluations === search.evaluations ? "as many" : control.evaluations} evaluations.`);
   const tile = (css, name, value, ...detail) => el("div", { class: `card tile ${css}` }, el("p", { class: "name" }, name), el("p", { class: "value" }, value), el("div", { class: "detail" }, detail));

@@ -17,7 +17,10 @@ pub fn render(report: &StudyReport, width: Option<usize>) -> String {
     );
     let rows = report.front_rows();
     if rows.is_empty() {
-        text.push_str("No trial is complete yet.\n");
+        text.push_str(match complete {
+            0 => "No trial is complete yet.\n",
+            _ => "No complete trial keeps all bounds of the objectives.\n",
+        });
     } else {
         let wide = front(report, &rows, true);
         let fits = |table: &str| width.is_none_or(|width| table.lines().all(|line| line.chars().count() <= width));

@@ -39,6 +39,7 @@ pub struct SearchSpace {
     head: Vec<Layer>,
     topology: Topology,
     choices: Vec<usize>,
+    definition: serde_json::Value,
 }
 
 #[derive(Clone, Debug)]
@@ -171,8 +172,7 @@ impl SearchSpace {
         }
         let path = Path::new(name);
         if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
-            let file: SpaceFile = yaml::read(path)?;
-            return Self::from_file(file, path);
+            return Self::parse(&yaml::read_text(path)?, path);
         }
         let names = || BUILT_IN.iter().map(|(known, _)| *known);
         let hint = yaml::closest(name, names()).map(|meant| format!("; did you mean `{meant}`?"));
@@ -188,10 +188,7 @@ impl SearchSpace {
     /// # Errors
     /// If the text is not a space.
     pub fn parse(text: &str, path: &Path) -> Result<Self, SpaceError> {
-        Self::from_file(yaml::parse(text, path)?, path)
-    }
-
-    fn from_file(file: SpaceFile, path: &Path) -> Result<Self, SpaceError> {
+        let file: SpaceFile = yaml::parse(text, path)?;
         let invalid = |reason: String| SpaceError::Invalid { path: path.to_owned(), reason };
         let topology = match (file.cell, file.chain) {
             (Some(cell), None) => Topology::Cell(cell),
@@ -206,6 +203,7 @@ impl SearchSpace {
             head: file.head,
             topology,
             choices: vec![],
+            definition: yaml::parse(text, path)?,
         };
         space.recount().map_err(invalid)?;
         // Operators that don't fit are an error of the file, not of the candidate that first has them.
@@ -256,6 +254,11 @@ impl SearchSpace {
         self.recount().map_err(|reason| SpaceError::Invalid { path: PathBuf::from(&self.name), reason })?;
         self.lower(&Genotype::new(vec![0; self.choices.len()]), Scale::Full)?;
         Ok(self)
+    }
+
+    /// The space's file as data: two spaces of one definition are the same.
+    pub fn definition(&self) -> &serde_json::Value {
+        &self.definition
     }
 
     /// Size of one of the space's networks.

@@ -7,7 +7,7 @@ use super::progress::{Event, Observer};
 use super::store::{IndicatorOutcome, MeasurementRecord, ReferenceRecord, StageSeconds, Store};
 use super::store::{TrialRecord, TrialState};
 use super::{MODELS, Plan, Source, StudyError};
-use crate::device::{self, Device, DeviceError, HardwareProfile, Job, OpenOptions};
+use crate::device::{self, Device, DeviceError, HardwareProfile, Job, Location, OpenOptions};
 use crate::genotype::{ArchId, Genotype};
 use crate::graph::Graph;
 use crate::indicator::{self, IndicatorError, Probes, Reference, Values};
@@ -66,7 +66,11 @@ impl<'a> Evaluator<'a> {
         options: &'a OpenOptions,
         observer: &mut dyn Observer,
     ) -> Result<Option<Self>, StudyError> {
-        let compute = plan.config.compute.open().map_err(IndicatorError::from)?;
+        let compute = plan.config.compute.open().map_err(|error| {
+            let built = "is Tegu built for it, with `--features cuda` or `--features metal`?";
+            let reason = format!("compute: {} can't be opened ({built}): {error}", plan.config.compute);
+            StudyError::Config { path: PathBuf::from(&plan.config.study), reason }
+        })?;
         let probes = Probes::new(&plan.space, plan.settings.clone(), plan.config.seed, compute)?;
         let mut devices = vec![];
         if store.reference_sample()?.len() < plan.reference {
@@ -161,6 +165,9 @@ impl<'a> Evaluator<'a> {
             };
             objectives.insert(objective.name.clone(), value);
         }
+        if plan.devices.is_empty() {
+            self.exported(record, &live, &values)?;
+        }
         Ok(objectives)
     }
 
@@ -196,13 +203,7 @@ impl<'a> Evaluator<'a> {
         let cost = live.cost();
         let needed = cost.peak_activation_bytes + size_of::<f32>() as u64 * cost.params;
         within("budget.memory_mib", needed, self.profile(device).budget.memory_mib)?;
-        let model = self.models.join(model_file(&record.arch_id));
-        // An earlier run may have measured it on another device, and its file may be gone since.
-        if record.model_sha256.is_none() || !model.is_file() {
-            let begin = Instant::now();
-            record.model_sha256 = Some(self.export(&model, record, live, values)?);
-            record.seconds.exporting_s += begin.elapsed().as_secs_f64();
-        }
+        let (model, exported) = self.exported(record, live, values)?;
         within("budget.model_mib", file_bytes(&model)?, self.profile(device).budget.model_mib)?;
         let begin = Instant::now();
         let job = Job { model, arch_id: Some(record.arch_id.clone()), ..Job::default() };
@@ -214,13 +215,31 @@ impl<'a> Evaluator<'a> {
             }
             Failure::Candidate(format!("{device}: {error}"))
         })?;
+        let replayed = matches!(self.profile(device).location, Location::Replay { .. });
+        if measurement.model_sha256 != exported && !replayed {
+            let reason = format!("{device}: measured {}, exported {exported}", measurement.model_sha256);
+            return Err(Failure::Candidate(reason));
+        }
         self.store.put_measurement(&MeasurementRecord {
             arch_id: record.arch_id.clone(),
             device: device.to_owned(),
-            model_sha256: measurement.model_sha256.clone(),
+            model_sha256: exported,
             measurement: serde_json::to_value(&measurement).expect("a measurement is JSON"),
         })?;
         Ok(measurement.p50_ms)
+    }
+
+    /// The candidate's model file, written unless it is there, and its SHA-256.
+    fn exported(&self, record: &mut TrialRecord, live: &Graph, values: &Values) -> Result<(PathBuf, String), Failure> {
+        let model = self.models.join(model_file(&record.arch_id));
+        if let Some(known) = record.model_sha256.as_ref().filter(|_| model.is_file()) {
+            return Ok((model, known.clone()));
+        }
+        let begin = Instant::now();
+        let sha256 = self.export(&model, record, live, values)?;
+        record.seconds.exporting_s += begin.elapsed().as_secs_f64();
+        record.model_sha256 = Some(sha256.clone());
+        Ok((model, sha256))
     }
 
     /// Writes the candidate's full network; gives the file's SHA-256.
@@ -239,7 +258,8 @@ impl<'a> Evaluator<'a> {
             weights_sha256: Some(weights.sha256().map_err(|error| candidate(&error))?),
             ..Metadata::new()
         };
-        let options = ExportOptions { batch: self.batch(), ..ExportOptions::default() };
+        let file_name = model_file(&record.arch_id);
+        let options = ExportOptions { batch: self.batch(), file_name, ..ExportOptions::default() };
         let model = onnx::export(live, &weights, &metadata, options).map_err(|error| candidate(&error))?;
         model.save(path)?;
         Ok(model.sha256())
@@ -287,7 +307,9 @@ fn within(field: &str, bytes: u64, budget_mib: Option<f64>) -> Result<(), Failur
 
 fn file_bytes(path: &Path) -> Result<u64, StudyError> {
     let facts = std::fs::metadata(path).map_err(|source| StudyError::File { path: path.to_owned(), source })?;
-    Ok(facts.len())
+    // Weights that do not fit into the file stand beside it.
+    let data = std::fs::metadata(path.with_extension("onnx.data")).map_or(0, |facts| facts.len());
+    Ok(facts.len() + data)
 }
 
 /// Makes another stream than the search's: its first population is not the sample that it is ranked in.
@@ -346,14 +368,19 @@ fn score_in_parallel(
     std::thread::scope(|scope| {
         let stop = &stop;
         scope.spawn(move || {
-            genotypes.par_iter().enumerate().for_each_with(sender, |sender, (index, genotype)| {
-                if !stop.load(Ordering::Relaxed) {
-                    let begin = Instant::now();
-                    let outcomes = outcomes(plan, probes, genotype);
-                    // Nobody receives any more once the study has failed.
-                    let _ = sender.send((index, outcomes, begin.elapsed().as_secs_f64()));
-                }
-            });
+            // A GPU takes one candidate at a time: all cores' would not fit its memory.
+            let together = if probes.on_cpu() { 1 } else { genotypes.len().max(1) };
+            genotypes.par_iter().enumerate().with_min_len(together).for_each_with(
+                sender,
+                |sender, (index, genotype)| {
+                    if !stop.load(Ordering::Relaxed) {
+                        let begin = Instant::now();
+                        let outcomes = outcomes(plan, probes, genotype);
+                        // Nobody receives any more once the study has failed.
+                        let _ = sender.send((index, outcomes, begin.elapsed().as_secs_f64()));
+                    }
+                },
+            );
         });
         let mut result = Ok(());
         for (index, outcomes, seconds) in receiver {

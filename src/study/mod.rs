@@ -322,7 +322,9 @@ impl Tracker {
         for entry in std::fs::read_dir(&folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if self.finished.contains(&name) && !keep.contains(&name) {
+            // A large model has its weights beside it, in a file of its name and `.data`.
+            let model = name.strip_suffix(".data").unwrap_or(&name).to_owned();
+            if self.finished.contains(&model) && !keep.contains(&model) {
                 std::fs::remove_file(entry.path()).map_err(failed)?;
             }
         }

@@ -124,6 +124,7 @@ impl Plan {
         config["indicators"] = serde_json::to_value(&self.settings).expect("settings are JSON");
         config["indicators"]["combine"] = serde_json::to_value(self.combine).expect("a name is JSON");
         config["indicators"]["reference"] = self.reference.into();
+        config["space"]["definition"] = self.space.definition().clone();
         config["devices"] = serde_json::to_value(&self.devices).expect("profiles are JSON");
         config
     }
