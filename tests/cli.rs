@@ -78,7 +78,7 @@ fn a_config_that_is_refused_names_file_line_field_and_what_was_meant() {
     check(
         "rounds: 5",
         "rounds: 2",
-        "bad.yaml: objectives: latency: protocol: protocol.rounds: 2 found, expected 5 or more (fewer give no 95 % interval)",
+        "bad.yaml: objectives: latency: protocol.rounds: 2 found, expected 5 or more (fewer give no 95 % interval)",
     );
 }
 

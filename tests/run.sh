@@ -11,7 +11,7 @@ step() {
 
 step sh tests/setup.sh
 step cargo fmt --all --check
-step cargo test --workspace --quiet
+step cargo test --workspace --quiet --no-fail-fast
 step cargo clippy --workspace --all-targets --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --workspace --no-deps --quiet
 step sh tests/check_cuda.sh

@@ -1,10 +1,9 @@
 //! `tegu profile`: measure any ONNX model.
 
-use super::network::{input_error, named_dims};
+use super::network::named_dims;
 use super::{print, print_json};
-use crate::device::{self, HardwareProfile, Job, Location, OpenOptions};
+use crate::device::{self, HardwareProfile, Job, OpenOptions};
 use crate::latency::Measurement;
-use crate::runtime::{self, RuntimeKind, SessionOptions};
 use comfy_table::Table;
 use std::path::PathBuf;
 
@@ -31,12 +30,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let profile = HardwareProfile::find(&args.device)?;
     let options = OpenOptions { library: args.ort_lib.clone(), ..OpenOptions::default() };
     let job = Job { input_dims: args.input.iter().cloned().collect(), ..Job::of_model(&args.model) };
-    if profile.location == Location::Local && profile.runtime != RuntimeKind::Mock {
-        // What is wrong with the file or the sizes is the input's fault, whatever runs it.
-        let batch = Some(profile.batch);
-        let options = SessionOptions { input_dims: job.input_dims.clone(), batch, ..SessionOptions::default() };
-        runtime::check_inputs(&args.model, &options).map_err(|error| input_error(error.to_string()))?;
-    }
     let mut device = device::open(profile, options)?;
     let measurement = device.measure(&job)?;
     if args.json {

@@ -211,16 +211,6 @@ pub fn load(kind: RuntimeKind, options: &LoadOptions) -> Result<Box<dyn Runtime>
     })
 }
 
-/// Checks what can be known without a runtime: that the file is a model, and that all sizes of its inputs are given.
-///
-/// # Errors
-/// [`RuntimeError::Prepare`] where it is none, or with the input whose sizes are open or not the model's.
-pub fn check_inputs(model: &Path, options: &SessionOptions) -> Result<(), RuntimeError> {
-    let failed = |reason| RuntimeError::Prepare { model: model.to_owned(), reason };
-    let info = crate::onnx::inspect(model).map_err(|error| failed(inputs::without_path(&error.to_string(), model)))?;
-    inputs::resolve(&info.inputs, options).map(|_| ()).map_err(failed)
-}
-
 /// Why a model can't be run.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
