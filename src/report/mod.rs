@@ -1,7 +1,7 @@
 //! Exporters of a study: one file an exporter (terminal table, JSON, CSV, HTML).
 //!
 //! Each takes a [`StudyReport`], which holds nothing but finished facts with their units, so that an exporter
-//! never reaches back into the study; it may describe a study that still runs. [`write`] puts the files of
+//! never reaches back into the study; it may describe a study that still runs. [`write()`] puts the files of
 //! a study's folder in place.
 
 use crate::objective::Direction;
