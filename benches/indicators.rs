@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use std::time::Instant;
 use tegu::indicator::linear_regions::count;
 use tegu::indicator::ntk::{condition, ntk};
-use tegu::indicator::{Images, Indicator, NtkCondition, NtkRegression, Probes, SettingsSection};
+use tegu::indicator::{Images, NtkCondition, NtkRegression, Probes, SettingsSection, score};
 use tegu::network::{Init, Mode, PerSampleGradients, Weights, activations};
 use tegu::space::{Scale, SearchSpace};
 
@@ -96,10 +96,7 @@ fn row(name: &str, space: &str, arch: &str) -> Result<()> {
     let eigen = time(|| Ok((0..NETWORKS).map(|_| condition(&kernel).0).sum::<f64>()))?;
     let regions = time(|| thin_weights.iter().try_fold(0, |sum, weights| Ok(sum + count(&thin, weights, &patches)?)))?;
     let probes = Probes::new(&space, SettingsSection::default().resolve(), 7, Device::Cpu)?;
-    let all = time(|| {
-        let probe = probes.of(&space, &genotype);
-        Ok((NtkCondition.evaluate(&probe)?, NtkRegression.evaluate(&probe)?))
-    })?;
+    let all = time(|| Ok(score(&probes, &space, &genotype, &[&NtkCondition, &NtkRegression])))?;
     print!("{name:<14}{build:>8.1}{forward:>9.1}{:>9.1}{:>8.1}{eigen:>8.2}", gradients - forward, one - gradients);
     println!("{regions:>9.1}{one:>9.1}{both:>9.1}{:>9.1}{:>9.1}", one + eigen + regions, all + regions);
     Ok(())

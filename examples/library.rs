@@ -17,11 +17,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut scored: Vec<(_, Values)> = vec![];
     while scored.len() < 6 {
         let genotype = space.sample(&mut rng);
-        let scores = indicator::score(&probes, &space, &genotype);
+        let scores = indicator::score(&probes, &space, &genotype, &indicator::teg());
         // A dead network has no scores: draw another one.
         if let Ok(values) = scores
             .into_iter()
-            .map(|(name, score)| Ok((name.to_owned(), score?)))
+            .map(|(name, score)| Ok((name.to_owned(), score?.value)))
             .collect::<Result<_, indicator::IndicatorError>>()
         {
             scored.push((genotype, values));
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let sample: Vec<Values> = scored.iter().map(|(_, values)| values.clone()).collect();
-    let reference = Reference::new(&indicator::directions(), &sample);
+    let reference = Reference::new(&indicator::teg().map(|indicator| indicator.facts()), &sample);
     let quality = |values: &Values| reference.quality(Combine::LogRank, values).unwrap_or(f64::MIN);
     for (genotype, values) in &scored {
         println!("{:.3}  {}", quality(values), space.arch(genotype));

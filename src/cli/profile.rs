@@ -53,10 +53,7 @@ fn table(measured: &Measurement) -> Table {
         ("p99", percentile(measured.p99_ms)),
         ("samples", format!("{} in {} rounds, {} outliers", measured.samples, measured.rounds, measured.outliers)),
         ("loading", format!("{:.1} ms, first run {:.3} ms", measured.load_ms, measured.first_run_ms)),
-        (
-            "verdict",
-            serde_json::to_value(measured.verdict).ok().and_then(|v| Some(v.as_str()?.to_owned())).unwrap_or_default(),
-        ),
+        ("verdict", measured.verdict.to_string()),
         ("model", measured.model_sha256.clone()),
     ];
     for (name, value) in rows {

@@ -3,9 +3,10 @@
 use super::network::{SpaceArgs, input_error};
 use super::{print, print_json};
 use crate::genotype::Genotype;
-use crate::indicator::{self, Combine, Images, Mode, Probes, SettingsSection};
+use crate::indicator::{self, Combine, Images, Indicator, Mode, Probes, SettingsSection};
 use crate::network::{Compute, Init};
 use crate::space::{Scale, SearchSpace};
+use crate::yaml::closest;
 use comfy_table::{CellAlignment, Table};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -38,6 +39,9 @@ pub(super) struct Args {
     /// Seed of weights, images and labels
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Indicators, by name and comma-separated; `teg` and `all` are those
+    #[arg(long, value_name = "NAMES", default_value = "teg", value_parser = indicators)]
+    indicators: Selection,
     /// What computes: auto, cpu, cuda:N, metal
     #[arg(long, default_value_t)]
     compute: Compute,
@@ -49,6 +53,33 @@ fn mode(text: &str) -> Result<Mode, String> {
         "compat" => Ok(Mode::Compat),
         _ => Err("expected fast or compat".into()),
     }
+}
+
+/// Indicators that were asked for.
+#[derive(Clone)]
+struct Selection(Vec<&'static dyn Indicator>);
+
+impl std::fmt::Debug for Selection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|indicator| indicator.facts().name)).finish()
+    }
+}
+
+fn indicators(text: &str) -> Result<Selection, String> {
+    let names = || indicator::all().into_iter().map(|indicator| indicator.facts().name);
+    let mut selected: Vec<&'static dyn Indicator> = vec![];
+    for name in text.split(',').map(str::trim) {
+        match name {
+            "teg" => selected.extend(indicator::teg()),
+            "all" => selected.extend(indicator::all()),
+            _ => selected.push(indicator::find(name).ok_or_else(|| {
+                let hint = closest(name, names()).map(|meant| format!("; did you mean `{meant}`?"));
+                let known = names().collect::<Vec<_>>().join(", ");
+                format!("no indicator `{name}`: expected teg, all, or some of {known}{}", hint.unwrap_or_default())
+            })?),
+        }
+    }
+    Ok(Selection(selected))
 }
 
 /// One architecture's line.
@@ -95,8 +126,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     // In blocks, so that lines come as they are ready and in order.
     let together = if probes.on_cpu() { 4 * rayon::current_num_threads() } else { 1 };
     for block in genotypes.chunks(together) {
-        let block: Vec<Line> =
-            block.par_iter().map(|genotype| line(&space, &probes, genotype)).collect::<Result<_, _>>()?;
+        let block: Vec<Line> = block
+            .par_iter()
+            .map(|genotype| line(&space, &probes, genotype, &args.indicators.0))
+            .collect::<Result<_, _>>()?;
         if args.json {
             block.iter().try_for_each(print_json)?;
         } else {
@@ -104,7 +137,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     if !args.json {
-        print(table(&lines))?;
+        print(table(&lines, &args.indicators.0))?;
     }
     Ok(())
 }
@@ -123,25 +156,30 @@ fn read(args: &Args, space: &SearchSpace) -> anyhow::Result<Vec<Genotype>> {
         .collect()
 }
 
-fn line(space: &SearchSpace, probes: &Probes, genotype: &Genotype) -> anyhow::Result<Line> {
+fn line(
+    space: &SearchSpace,
+    probes: &Probes,
+    genotype: &Genotype,
+    indicators: &[&'static dyn Indicator],
+) -> anyhow::Result<Line> {
     let cost = space.lower(genotype, Scale::Full)?.cost();
-    let (mut indicators, mut state) = (BTreeMap::new(), State::Complete);
-    for (name, score) in indicator::score(probes, space, genotype) {
+    let (mut values, mut state) = (BTreeMap::new(), State::Complete);
+    for (name, score) in indicator::score(probes, space, genotype, indicators) {
         match score {
-            Ok(value) => indicators.insert(name, Some(value)),
+            Ok(score) => values.insert(name, Some(score.value)),
             Err(error) => {
                 state = State::Failed(error.to_string());
-                indicators.insert(name, None)
+                values.insert(name, None)
             }
         };
     }
     let id = space.id(genotype).map(|id| id.to_string());
-    Ok(Line { arch: space.arch(genotype), id, indicators, params: cost.params, macs: cost.macs, state })
+    Ok(Line { arch: space.arch(genotype), id, indicators: values, params: cost.params, macs: cost.macs, state })
 }
 
-fn table(lines: &[Line]) -> Table {
+fn table(lines: &[Line], indicators: &[&'static dyn Indicator]) -> Table {
     let mut table = Table::new();
-    let indicators: Vec<&'static str> = indicator::directions().into_iter().map(|(name, _)| name).collect();
+    let indicators: Vec<&'static str> = indicators.iter().map(|indicator| indicator.facts().name).collect();
     let mut header = vec!["architecture"];
     header.extend(&indicators);
     header.extend(["params", "MACs", "state"]);

@@ -6,11 +6,13 @@
 //!
 //! Shapes leave out the batch dimension: it belongs to the run, not to the architecture.
 
+mod blocks;
 mod canonical;
 mod cost;
 mod live;
 mod shape;
 
+pub use blocks::Block;
 pub use cost::Cost;
 pub use shape::Shape;
 

@@ -4,7 +4,7 @@
 //! drawn once for a study. With rank r of n (1 is best, ties share their mean rank):
 //! `log_rank` = −Σ ln(r/n) over the indicators, `rank_sum` = −Σ r. Both are better when higher.
 
-use super::Values;
+use super::{Facts, Values};
 use crate::objective::Direction;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -37,15 +37,15 @@ struct Column {
 
 impl Reference {
     /// The reference of these architectures' values; one that failed lacks some or all of them.
-    pub fn new(directions: &[(&str, Direction)], sample: &[Values]) -> Self {
-        let column = |&(name, direction): &(&str, Direction)| {
+    pub fn new(indicators: &[&Facts], sample: &[Values]) -> Self {
+        let column = |&&Facts { name, direction, .. }: &&Facts| {
             let value = |values: &Values| values.get(name).map(|&value| direction.cost(value));
             let mut costs: Vec<f64> = sample.iter().filter_map(value).collect();
             costs.sort_by(f64::total_cmp);
             let absent = sample.len() - costs.len();
             (name.to_owned(), Column { direction, costs, absent })
         };
-        Self { columns: directions.iter().map(column).collect() }
+        Self { columns: indicators.iter().map(column).collect() }
     }
 
     /// The quality of an architecture with these values, higher is better; none if a value is missing.
@@ -78,6 +78,7 @@ impl Column {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Indicator, NtkCondition};
     use super::*;
 
     fn values(kappa: f64, regions: f64) -> Values {
@@ -86,9 +87,10 @@ mod tests {
 
     #[test]
     fn quality_is_by_rank_in_the_sample() {
-        let directions = [("kappa", Direction::Minimize), ("regions", Direction::Maximize)];
+        let facts = |name, direction| Facts { name, direction, ..*NtkCondition.facts() };
+        let (kappa, regions) = (facts("kappa", Direction::Minimize), facts("regions", Direction::Maximize));
         let sample = [values(10.0, 5.0), values(20.0, 7.0), Values::new()];
-        let reference = Reference::new(&directions, &sample);
+        let reference = Reference::new(&[&kappa, &regions], &sample);
         let check = |values: Values, ranks: [f64; 2]| {
             let expected: f64 = -ranks.iter().map(|rank| (rank / 4.0).ln()).sum::<f64>();
             let quality = reference.quality(Combine::LogRank, &values).unwrap();

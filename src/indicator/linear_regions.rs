@@ -4,7 +4,7 @@
 //! Chen et al. 2021, TEG-NAS, Section 3.2). Counted on the thin network; the signs are packed into words and
 //! the distinct patterns counted by hashing.
 
-use super::{Indicator, IndicatorError, Probe};
+use super::{Facts, Indicator, IndicatorError, Run, View};
 use crate::graph::{Activation, Graph, Op};
 use crate::network::{Mode, Weights, WeightsError, activations};
 use crate::objective::Direction;
@@ -16,33 +16,20 @@ use std::collections::HashSet;
 pub struct LinearRegions;
 
 impl Indicator for LinearRegions {
-    fn name(&self) -> &'static str {
-        "linear_regions"
-    }
-
-    fn direction(&self) -> Direction {
-        Direction::Maximize
-    }
-
-    fn description(&self) -> &'static str {
-        "expressivity: how many linear pieces the network cuts its inputs into"
-    }
-
-    fn formula(&self) -> &'static str {
-        "number of distinct ReLU sign patterns over 3 × 1000 images"
-    }
-
-    fn source(&self) -> &'static str {
-        "Chen et al. 2021 (TEG-NAS), Section 3.2"
-    }
-
-    fn evaluate(&self, probe: &Probe) -> Result<f64, IndicatorError> {
-        let networks = probe.thin_networks()?;
-        let mut sum = 0;
-        for weights in &networks.weights {
-            sum += count(&networks.graph, weights, probe.patches())?;
+    fn facts(&self) -> &'static Facts {
+        &Facts {
+            name: "linear_regions",
+            direction: Direction::Maximize,
+            description: "expressivity: how many linear pieces the network cuts its inputs into",
+            formula: "number of distinct ReLU sign patterns over 3 × 1000 images",
+            source: "Chen et al. 2021 (TEG-NAS), Section 3.2",
+            view: View::Regions,
+            cost: "three forward passes of a thin network",
         }
-        Ok(sum as f64 / networks.weights.len() as f64)
+    }
+
+    fn evaluate(&self, run: &Run) -> Result<f64, IndicatorError> {
+        Ok(count(run.graph(), run.weights()?, run.patches())? as f64)
     }
 }
 

@@ -7,18 +7,22 @@ pub mod ntk;
 mod ntk_condition;
 pub mod ntk_regression;
 mod probe;
+mod settings;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use combine::{Combine, Reference};
 pub use images::Images;
 pub use linear_regions::LinearRegions;
 pub use ntk_condition::NtkCondition;
 pub use ntk_regression::NtkRegression;
-pub use probe::{Probe, ProbeNetworks, Probes};
+pub use probe::{Probes, Run};
+pub use settings::{Mode, Settings, SettingsSection};
+pub use view::View;
 
 use crate::genotype::Genotype;
-use crate::network::{Init, WeightsError};
+use crate::network::WeightsError;
 use crate::objective::Direction;
 use crate::space::{SearchSpace, SpaceError};
 use serde::{Deserialize, Serialize};
@@ -27,28 +31,40 @@ use std::collections::BTreeMap;
 /// The values of indicators, by name.
 pub type Values = BTreeMap<String, f64>;
 
+/// What is to be known about an indicator.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Name, as in configs and reports.
+    pub name: &'static str,
+    /// Whether more or less of it is better.
+    pub direction: Direction,
+    /// What it says of a network.
+    pub description: &'static str,
+    /// How it is computed.
+    pub formula: &'static str,
+    /// Paper and section.
+    pub source: &'static str,
+    /// Which networks it looks at.
+    pub view: View,
+    /// What a network costs: passes over the batch.
+    pub cost: &'static str,
+}
+
 /// A score that needs no training.
 pub trait Indicator: Send + Sync {
-    /// Name, as in configs and reports.
-    fn name(&self) -> &'static str;
+    /// What is to be known about it.
+    fn facts(&self) -> &'static Facts;
 
-    /// Whether more or less of it is better.
-    fn direction(&self) -> Direction;
-
-    /// What it says of a network.
-    fn description(&self) -> &'static str;
-
-    /// How it is computed.
-    fn formula(&self) -> &'static str;
-
-    /// Paper and section.
-    fn source(&self) -> &'static str;
-
-    /// The candidate's value; always finite.
+    /// What it says of one network of the candidate.
     ///
     /// # Errors
-    /// If the candidate is dead, or has no such value.
-    fn evaluate(&self, probe: &Probe) -> Result<f64, IndicatorError>;
+    /// If it says nothing of this network, or Candle fails.
+    fn evaluate(&self, run: &Run) -> Result<f64, IndicatorError>;
+
+    /// What it says of the candidate, from what it said of its networks.
+    fn average(&self, values: &[f64], _: Mode) -> f64 {
+        values.iter().sum::<f64>() / values.len() as f64
+    }
 }
 
 /// The TEG three: trainability, expressivity, generalisation.
@@ -56,86 +72,73 @@ pub fn teg() -> [&'static dyn Indicator; 3] {
     [&NtkCondition, &LinearRegions, &NtkRegression]
 }
 
-/// The indicators' names and directions.
-pub fn directions() -> Vec<(&'static str, Direction)> {
-    teg().iter().map(|indicator| (indicator.name(), indicator.direction())).collect()
+/// All indicators.
+pub fn all() -> Vec<&'static dyn Indicator> {
+    teg().to_vec()
 }
 
-/// Scores a candidate by all of the TEG three; each has a value or a reason why not.
+/// The indicator of this name.
+pub fn find(name: &str) -> Option<&'static dyn Indicator> {
+    all().into_iter().find(|indicator| indicator.facts().name == name)
+}
+
+/// What an indicator says of a candidate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// The value, finite.
+    pub value: f64,
+    /// The values of the networks that it is the average of.
+    pub networks: Vec<f64>,
+}
+
+/// The scores of a candidate by the indicators' names; each is there, or the reason why not.
+pub type Scores = BTreeMap<&'static str, Result<Score, IndicatorError>>;
+
+/// Scores a candidate.
 pub fn score(
     probes: &Probes,
     space: &SearchSpace,
     genotype: &Genotype,
-) -> BTreeMap<&'static str, Result<f64, IndicatorError>> {
-    let probe = probes.of(space, genotype);
-    teg().iter().map(|indicator| (indicator.name(), indicator.evaluate(&probe))).collect()
-}
-
-/// Whose settings the indicators use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Ours: small batches of natural images, geometric mean of κ, live operators only.
-    #[default]
-    Fast,
-    /// The released TEG-NAS code's: 64 images of white noise, arithmetic mean of κ, all operators.
-    Compat,
-}
-
-/// The `indicators` section of a config: a mode, and what is changed of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SettingsSection {
-    /// Whose defaults.
-    #[serde(default)]
-    pub mode: Mode,
-    /// Images of a batch.
-    pub batch: Option<usize>,
-    /// Networks with independent weights.
-    pub networks: Option<usize>,
-    /// How weights are drawn.
-    #[serde(default)]
-    pub init: Init,
-    /// Where the images come from.
-    pub images: Option<Images>,
-    /// How the indicators become one quality.
-    #[serde(default)]
-    pub combine: Combine,
-    /// Architectures of the reference sample that qualities are ranked in.
-    pub reference: Option<usize>,
-}
-
-/// How indicators are computed, resolved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// Whose conventions.
-    pub mode: Mode,
-    /// Images of a batch.
-    pub batch: usize,
-    /// Networks with independent weights.
-    pub networks: usize,
-    /// How weights are drawn.
-    pub init: Init,
-    /// Where the images come from.
-    pub images: Images,
-}
-
-impl SettingsSection {
-    /// The settings, with the mode's defaults where nothing is said.
-    pub fn resolve(&self) -> Settings {
-        let (batch, images) = match self.mode {
-            Mode::Fast => (16, Images::Natural),
-            Mode::Compat => (64, Images::WhiteNoise),
-        };
-        Settings {
-            mode: self.mode,
-            batch: self.batch.unwrap_or(batch),
-            networks: self.networks.unwrap_or(3),
-            init: self.init,
-            images: self.images.unwrap_or(images),
+    indicators: &[&'static dyn Indicator],
+) -> Scores {
+    let mut scores = Scores::new();
+    for view in View::ALL {
+        let of_view: Vec<_> = indicators.iter().copied().filter(|indicator| indicator.facts().view == view).collect();
+        if of_view.is_empty() {
+            continue;
+        }
+        let mut networks: Vec<Result<Vec<f64>, IndicatorError>> = of_view.iter().map(|_| Ok(vec![])).collect();
+        match probes.graph(space, genotype, view) {
+            Ok(graph) => {
+                for number in 0..view.networks(probes.settings()) {
+                    let run = probes.run(&graph, view, number);
+                    for (indicator, values) in of_view.iter().zip(&mut networks) {
+                        let evaluated = |known: &mut Vec<f64>| -> Result<(), IndicatorError> {
+                            known.push(finite(indicator.facts().name, indicator.evaluate(&run)?)?);
+                            Ok(())
+                        };
+                        if let Ok(known) = values
+                            && let Err(error) = evaluated(known)
+                        {
+                            *values = Err(error);
+                        }
+                    }
+                }
+            }
+            // A reason for each; the graph is refused before anything costs time.
+            Err(_) => networks.iter_mut().for_each(|values| {
+                *values = probes.graph(space, genotype, view).map(|_| vec![]);
+            }),
+        }
+        for (indicator, values) in of_view.iter().zip(networks) {
+            let score = values.and_then(|networks| {
+                let value = finite(indicator.facts().name, indicator.average(&networks, probes.settings().mode))?;
+                Ok(Score { value, networks })
+            });
+            scores.insert(indicator.facts().name, score);
         }
     }
+    scores
 }
 
 /// Why a candidate has no score.

@@ -4,7 +4,7 @@
 //! gradient descent learns all directions. Of several networks: the arithmetic mean in `compat` mode, as the
 //! released code has it; the geometric mean in `fast` mode, since κ varies over decades.
 
-use super::{Indicator, IndicatorError, Mode, Probe, ntk};
+use super::{Facts, Indicator, IndicatorError, Mode, Run, View, ntk};
 use crate::objective::Direction;
 
 /// κ of the neural tangent kernel, lower is better.
@@ -12,33 +12,27 @@ use crate::objective::Direction;
 pub struct NtkCondition;
 
 impl Indicator for NtkCondition {
-    fn name(&self) -> &'static str {
-        "ntk_condition"
+    fn facts(&self) -> &'static Facts {
+        &Facts {
+            name: "ntk_condition",
+            direction: Direction::Minimize,
+            description: "trainability: how evenly gradient descent learns",
+            formula: "κ = λ_max / λ_min of the neural tangent kernel",
+            source: "Chen et al. 2021 (TEG-NAS), Section 3.1",
+            view: View::Kernel,
+            cost: "a forward pass, and a reverse pass a sample",
+        }
     }
 
-    fn direction(&self) -> Direction {
-        Direction::Minimize
+    fn evaluate(&self, run: &Run) -> Result<f64, IndicatorError> {
+        Ok(ntk::condition(&run.kernels()?.all).0)
     }
 
-    fn description(&self) -> &'static str {
-        "trainability: how evenly gradient descent learns"
-    }
-
-    fn formula(&self) -> &'static str {
-        "κ = λ_max / λ_min of the neural tangent kernel"
-    }
-
-    fn source(&self) -> &'static str {
-        "Chen et al. 2021 (TEG-NAS), Section 3.1"
-    }
-
-    fn evaluate(&self, probe: &Probe) -> Result<f64, IndicatorError> {
-        let kappas = probe.kernels()?.iter().map(|kernels| ntk::condition(&kernels.all).0);
-        let count = probe.settings().networks as f64;
-        let kappa = match probe.settings().mode {
-            Mode::Compat => kappas.sum::<f64>() / count,
-            Mode::Fast => (kappas.map(f64::ln).sum::<f64>() / count).exp(),
-        };
-        super::finite(self.name(), kappa)
+    fn average(&self, values: &[f64], mode: Mode) -> f64 {
+        let count = values.len() as f64;
+        match mode {
+            Mode::Compat => values.iter().sum::<f64>() / count,
+            Mode::Fast => (values.iter().map(|kappa| kappa.ln()).sum::<f64>() / count).exp(),
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! With K over the body's weights, targets Y one-hot minus their batch's mean:
 //! MSE = mean_i Σ_c (K_yx K_xx⁻¹ Y_x − Y_y)²_ic (Chen et al. 2021, TEG-NAS, Section 3.3), the mean over the networks.
 
-use super::{Indicator, IndicatorError, Probe};
+use super::{Facts, Indicator, IndicatorError, Run, View};
 use crate::objective::Direction;
 use nalgebra::DMatrix;
 
@@ -12,35 +12,23 @@ use nalgebra::DMatrix;
 pub struct NtkRegression;
 
 impl Indicator for NtkRegression {
-    fn name(&self) -> &'static str {
-        "ntk_regression"
-    }
-
-    fn direction(&self) -> Direction {
-        Direction::Minimize
-    }
-
-    fn description(&self) -> &'static str {
-        "generalisation: error of kernel regression onto a second batch"
-    }
-
-    fn formula(&self) -> &'static str {
-        "mean_i Σ_c (K_yx K_xx⁻¹ Y_x − Y_y)²"
-    }
-
-    fn source(&self) -> &'static str {
-        "Chen et al. 2021 (TEG-NAS), Section 3.3"
-    }
-
-    fn evaluate(&self, probe: &Probe) -> Result<f64, IndicatorError> {
-        let (first, second) = probe.labels();
-        let mut sum = 0.0;
-        for kernels in probe.kernels()? {
-            let cross = kernels.body_cross.as_ref().expect("a probe's kernels have a second batch");
-            sum += error(&kernels.body, cross, first, second)
-                .ok_or(IndicatorError::Singular { indicator: self.name() })?;
+    fn facts(&self) -> &'static Facts {
+        &Facts {
+            name: "ntk_regression",
+            direction: Direction::Minimize,
+            description: "generalisation: error of kernel regression onto a second batch",
+            formula: "mean_i Σ_c (K_yx K_xx⁻¹ Y_x − Y_y)²",
+            source: "Chen et al. 2021 (TEG-NAS), Section 3.3",
+            view: View::Kernel,
+            cost: "two forward passes, and two reverse passes a sample",
         }
-        super::finite(self.name(), sum / probe.settings().networks as f64)
+    }
+
+    fn evaluate(&self, run: &Run) -> Result<f64, IndicatorError> {
+        let [first, second] = run.labels();
+        let kernels = run.kernels()?;
+        let cross = kernels.body_cross.as_ref().expect("a run's kernels have a second batch");
+        error(&kernels.body, cross, first, second).ok_or(IndicatorError::Singular { indicator: self.facts().name })
     }
 }
 

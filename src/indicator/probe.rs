@@ -1,14 +1,15 @@
-//! What indicators look at: a candidate's probe networks, and the batches that run through them.
+//! What indicators look at: a candidate's networks, and the batches that run through them.
 //!
-//! The batches and the seeds are drawn once for a study ([`Probes`]), so that all candidates see the same;
-//! what several indicators need of one candidate ([`Probe`]) is computed once.
+//! Batches and seeds are drawn once for a study ([`Probes`]), so that all candidates see the same. A [`Run`] is one
+//! network of one candidate; what several indicators need of it is computed once. Runs come one after the other, so
+//! that only one network's activations are held.
 
 use super::ntk::{Ntk, ntk};
-use super::{Images, IndicatorError, Mode, Settings};
+use super::{Images, IndicatorError, Settings, View};
 use crate::genotype::Genotype;
 use crate::graph::Graph;
-use crate::network::Weights;
-use crate::space::{Scale, SearchSpace};
+use crate::network::{self, Activations, Weights};
+use crate::space::{NetworkSize, SearchSpace};
 use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -20,28 +21,29 @@ pub struct Probes {
     settings: Settings,
     seed: u64,
     device: Device,
-    first: Tensor,
-    second: Tensor,
-    labels: (Vec<usize>, Vec<usize>),
+    sizes: [NetworkSize; View::ALL.len()],
+    kernel: Batches,
+    features: Batches,
     patches: Vec<Tensor>,
 }
 
-/// One candidate under the eyes of the indicators.
-#[derive(Debug)]
-pub struct Probe<'a> {
-    shared: &'a Probes,
-    space: &'a SearchSpace,
-    genotype: &'a Genotype,
-    kernels: OnceCell<Vec<Ntk>>,
+/// Two batches of one size.
+#[derive(Clone, Debug)]
+struct Batches {
+    images: [Tensor; 2],
+    labels: [Vec<usize>; 2],
 }
 
-/// Networks of one graph with independent weights.
+/// One network of one candidate.
 #[derive(Debug)]
-pub struct ProbeNetworks {
-    /// The graph.
-    pub graph: Graph,
-    /// The weights of each network.
-    pub weights: Vec<Weights>,
+pub struct Run<'a> {
+    probes: &'a Probes,
+    view: View,
+    graph: &'a Graph,
+    number: usize,
+    weights: OnceCell<Weights>,
+    activations: OnceCell<Activations>,
+    kernels: OnceCell<Ntk>,
 }
 
 impl Probes {
@@ -50,19 +52,13 @@ impl Probes {
     /// # Errors
     /// If the device can't hold them.
     pub fn new(space: &SearchSpace, settings: Settings, seed: u64, device: Device) -> Result<Self, IndicatorError> {
-        let probe = space.network(Scale::Probe);
-        let batch = settings.batch;
-        let [channels, height, width] = probe.input;
-        let images = |which: u64| -> Result<Tensor, IndicatorError> {
-            let values = settings.images.draw(batch, probe.input, derive(seed, which));
-            Ok(Tensor::from_vec(values, (batch, channels, height, width), &device)?)
+        let sizes = View::ALL.map(|view| view.size(space));
+        let batches = |view: View, purpose: u64| {
+            Batches::draw(&sizes[view as usize], view.batch(&settings), settings.images, derive(seed, purpose), &device)
         };
-        let mut rng = ChaCha8Rng::seed_from_u64(derive(seed, 2));
-        let mut labels = || (0..batch).map(|_| rng.random_range(0..probe.classes)).collect::<Vec<_>>();
-        let patches = patches(space, settings.images, derive(seed, 3), &device)?;
-        let labels = (labels(), labels());
-        let (first, second) = (images(0)?, images(1)?);
-        Ok(Self { settings, seed, first, second, labels, patches, device })
+        let (kernel, features) = (batches(View::Kernel, 0)?, batches(View::Features, 1)?);
+        let patches = patches(sizes[View::Regions as usize].input, settings.images, derive(seed, 2), &device)?;
+        Ok(Self { settings, seed, device, sizes, kernel, features, patches })
     }
 
     /// Whether the CPU computes.
@@ -70,9 +66,51 @@ impl Probes {
         self.device.is_cpu()
     }
 
-    /// The view of one candidate.
-    pub fn of<'a>(&'a self, space: &'a SearchSpace, genotype: &'a Genotype) -> Probe<'a> {
-        Probe { shared: self, space, genotype, kernels: OnceCell::new() }
+    /// How indicators are computed.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The candidate's graph in a view.
+    ///
+    /// # Errors
+    /// If it is dead, or can't be built.
+    pub fn graph(&self, space: &SearchSpace, genotype: &Genotype, view: View) -> Result<Graph, IndicatorError> {
+        let whole = space.lower_to(genotype, &self.sizes[view as usize])?;
+        let live = whole.live().map_err(|_| IndicatorError::Dead)?;
+        Ok(if view.keeps_dead_operators(&self.settings) { whole } else { live })
+    }
+
+    /// One of the view's networks; `graph` is the candidate's in that view.
+    pub fn run<'a>(&'a self, graph: &'a Graph, view: View, number: usize) -> Run<'a> {
+        let (weights, activations, kernels) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Run { probes: self, view, graph, number, weights, activations, kernels }
+    }
+
+    fn batches(&self, view: View) -> &Batches {
+        match view {
+            View::Features => &self.features,
+            _ => &self.kernel,
+        }
+    }
+}
+
+impl Batches {
+    fn draw(
+        size: &NetworkSize,
+        batch: usize,
+        images: Images,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, IndicatorError> {
+        let [channels, height, width] = size.input;
+        let draw = |which: u64| -> Result<Tensor, IndicatorError> {
+            let values = images.draw(batch, size.input, derive(seed, which));
+            Ok(Tensor::from_vec(values, (batch, channels, height, width), device)?)
+        };
+        let mut rng = ChaCha8Rng::seed_from_u64(derive(seed, 2));
+        let mut labels = || (0..batch).map(|_| rng.random_range(0..size.classes)).collect::<Vec<_>>();
+        Ok(Self { labels: [labels(), labels()], images: [draw(0)?, draw(1)?] })
     }
 }
 
@@ -81,10 +119,10 @@ const PATCH_BATCHES: usize = 3;
 /// Images of one such batch.
 const PATCHES: usize = 1000;
 
-fn patches(space: &SearchSpace, images: Images, seed: u64, device: &Device) -> Result<Vec<Tensor>, IndicatorError> {
-    let [channels, height, width] = space.network(Scale::Thin).input;
+fn patches(input: [usize; 3], images: Images, seed: u64, device: &Device) -> Result<Vec<Tensor>, IndicatorError> {
+    let [channels, height, width] = input;
     let batch = |number: u64| {
-        let values = images.draw_patches(PATCHES, [channels, height, width], derive(seed, number));
+        let values = images.draw_patches(PATCHES, input, derive(seed, number));
         Ok(Tensor::from_vec(values, (PATCHES, channels, height, width), device)?)
     };
     (0..PATCH_BATCHES as u64).map(batch).collect()
@@ -98,57 +136,81 @@ fn derive(seed: u64, purpose: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-impl Probe<'_> {
+/// Purposes from here on are the networks' weights and, behind [`RUNS`] more, their other draws.
+const WEIGHTS: u64 = 16;
+const RUNS: u64 = 1 << 32;
+
+impl Run<'_> {
     /// The settings of the study.
     pub fn settings(&self) -> &Settings {
-        &self.shared.settings
+        &self.probes.settings
+    }
+
+    /// The network's graph.
+    pub fn graph(&self) -> &Graph {
+        self.graph
+    }
+
+    /// The network's weights.
+    ///
+    /// # Errors
+    /// If the device can't hold them.
+    pub fn weights(&self) -> Result<&Weights, IndicatorError> {
+        once(&self.weights, || {
+            let seed = derive(self.probes.seed, WEIGHTS + self.number as u64);
+            Ok(Weights::random(self.graph, self.view.init(self.settings()), seed, &self.probes.device)?)
+        })
+    }
+
+    /// The batch, `[batch, channels, height, width]`.
+    pub fn images(&self) -> &Tensor {
+        &self.probes.batches(self.view).images[0]
+    }
+
+    /// A second batch of the same size.
+    pub fn second_images(&self) -> &Tensor {
+        &self.probes.batches(self.view).images[1]
     }
 
     /// The classes of the samples of both batches.
-    pub fn labels(&self) -> (&[usize], &[usize]) {
-        (&self.shared.labels.0, &self.shared.labels.1)
+    pub fn labels(&self) -> [&[usize]; 2] {
+        let [first, second] = &self.probes.batches(self.view).labels;
+        [first, second]
     }
 
     /// The batches that regions are counted with, each `[batch, channels, height, width]`.
     pub fn patches(&self) -> &[Tensor] {
-        &self.shared.patches
+        &self.probes.patches
     }
 
-    /// The kernels of the probe networks, computed once.
+    /// Randomness of this very network, for `purpose`: the same for every candidate.
+    pub fn rng(&self, purpose: u64) -> ChaCha8Rng {
+        ChaCha8Rng::seed_from_u64(derive(self.probes.seed, RUNS * (1 + purpose) + self.number as u64))
+    }
+
+    /// The results of all nodes on the batch, with the batch's statistics.
     ///
     /// # Errors
-    /// If the candidate is dead, or Candle fails.
-    pub fn kernels(&self) -> Result<&[Ntk], IndicatorError> {
-        if let Some(kernels) = self.kernels.get() {
-            return Ok(kernels);
-        }
-        let networks = self.networks(Scale::Probe)?;
-        let one = |weights| ntk(&networks.graph, weights, &self.shared.first, Some(&self.shared.second));
-        let kernels = networks.weights.iter().map(one).collect::<Result<Vec<_>, _>>()?;
-        Ok(self.kernels.get_or_init(|| kernels))
+    /// If Candle fails.
+    pub fn activations(&self) -> Result<&Activations, IndicatorError> {
+        once(&self.activations, || {
+            Ok(network::activations(self.graph, self.weights()?, self.images(), network::Mode::Train)?)
+        })
     }
 
-    /// The thin networks, whose regions are counted.
+    /// The neural tangent kernels on both batches.
     ///
     /// # Errors
-    /// If the candidate is dead.
-    pub fn thin_networks(&self) -> Result<ProbeNetworks, IndicatorError> {
-        self.networks(Scale::Thin)
+    /// If Candle fails.
+    pub fn kernels(&self) -> Result<&Ntk, IndicatorError> {
+        once(&self.kernels, || Ok(ntk(self.graph, self.weights()?, self.images(), Some(self.second_images()))?))
     }
+}
 
-    fn networks(&self, scale: Scale) -> Result<ProbeNetworks, IndicatorError> {
-        let whole = self.space.lower(self.genotype, scale)?;
-        let live = whole.live().map_err(|_| IndicatorError::Dead)?;
-        // The released code runs operators that lead nowhere, and counts their ReLUs.
-        let graph = match self.settings().mode {
-            Mode::Fast => live,
-            Mode::Compat => whole,
-        };
-        let draw = |number: usize| {
-            let seed = derive(self.shared.seed, 16 + number as u64);
-            Weights::random(&graph, self.settings().init, seed, &self.shared.device)
-        };
-        let weights = (0..self.settings().networks).map(draw).collect::<Result<_, _>>()?;
-        Ok(ProbeNetworks { graph, weights })
+/// The cell's value, computed where it has none.
+fn once<T>(cell: &OnceCell<T>, compute: impl FnOnce() -> Result<T, IndicatorError>) -> Result<&T, IndicatorError> {
+    if cell.get().is_none() {
+        let _ = cell.set(compute()?);
     }
+    Ok(cell.get().expect("it was computed above"))
 }

@@ -7,6 +7,7 @@ use super::statistics::{outliers, p90, p99};
 use crate::runtime::{RuntimeInfo, SessionOptions};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Whether a figure can be relied on.
@@ -18,6 +19,16 @@ pub enum Verdict {
     Stable,
     /// It never got warm, or the interval is wider than was asked for.
     Noisy,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As it is serialised.
+        f.write_str(match self {
+            Self::Stable => "stable",
+            Self::Noisy => "noisy",
+        })
+    }
 }
 
 /// The latency of one model on one device.

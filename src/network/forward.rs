@@ -10,6 +10,8 @@ use candle_core::{D, Tensor};
 pub enum Mode {
     /// The batch's own; dropout is still the identity.
     Train,
+    /// The batch's own, as constants: a gradient does not go through them. Same results as [`Mode::Train`].
+    Frozen,
     /// The running ones.
     Inference,
 }
@@ -47,6 +49,32 @@ pub fn activations(graph: &Graph, weights: &Weights, input: &Tensor, mode: Mode)
     Ok(all)
 }
 
+/// The result of node `to` if that of node `from` were `value`; all else, what does not depend on `from`, is as
+/// `known` has it. Gradients with respect to `value` go through the nodes in between alone.
+///
+/// # Errors
+/// If a weight is missing, or Candle fails.
+pub fn between(
+    graph: &Graph,
+    weights: &Weights,
+    known: &Activations,
+    (from, value): (NodeId, &Tensor),
+    to: NodeId,
+    mode: Mode,
+) -> Result<Tensor, WeightsError> {
+    let mut depends = vec![false; graph.nodes().len()];
+    depends[from.index()] = true;
+    let mut changed = Activations(known.0.clone());
+    changed.0[from.index()] = value.clone();
+    for id in graph.ids().skip(from.index() + 1).take(to.index() - from.index()) {
+        if graph.node(id).inputs.iter().any(|input| depends[input.index()]) {
+            depends[id.index()] = true;
+            changed.0[id.index()] = evaluate(graph, weights, id, &known.0[0], &changed, mode)?;
+        }
+    }
+    Ok(changed.0.swap_remove(to.index()))
+}
+
 fn evaluate(
     graph: &Graph,
     weights: &Weights,
@@ -71,6 +99,10 @@ fn evaluate(
             let (scale, shift) = (weight("weight")?, weight("bias")?);
             match mode {
                 Mode::Train => kernels::batch_norm(operand(0), scale, shift, BATCH_NORM_EPS)?,
+                Mode::Frozen => {
+                    let (mean, variance) = kernels::batch_statistics(operand(0))?;
+                    kernels::batch_norm_inference(operand(0), scale, shift, &mean, &variance, BATCH_NORM_EPS)?
+                }
                 Mode::Inference => {
                     let (mean, variance) = (weight("running_mean")?, weight("running_var")?);
                     kernels::batch_norm_inference(operand(0), scale, shift, mean, variance, BATCH_NORM_EPS)?

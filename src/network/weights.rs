@@ -4,7 +4,7 @@
 //! graph has the very weights of the whole, and the order of nodes does not matter.
 
 use crate::graph::{Graph, Parameter, Role};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -105,6 +105,24 @@ impl Weights {
     /// If there is none.
     pub fn get(&self, name: &str) -> Result<&Tensor, WeightsError> {
         self.0.get(name).ok_or_else(|| WeightsError::Missing(name.to_owned()))
+    }
+
+    /// These weights as variables that Candle's gradients are taken with respect to.
+    ///
+    /// # Errors
+    /// If the device can't hold them.
+    pub fn tracked(&self) -> Result<Self, WeightsError> {
+        let track = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), Var::from_tensor(tensor)?.into_inner()));
+        Ok(Self(self.0.iter().map(track).collect::<Result<_, WeightsError>>()?))
+    }
+
+    /// These weights, each changed by `f` of its name and itself.
+    ///
+    /// # Errors
+    /// If `f` fails.
+    pub fn map(&self, f: impl Fn(&str, &Tensor) -> Result<Tensor, candle_core::Error>) -> Result<Self, WeightsError> {
+        let changed = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), f(name, tensor)?));
+        Ok(Self(self.0.iter().map(changed).collect::<Result<_, WeightsError>>()?))
     }
 
     /// Names and tensors, in the order of the names.

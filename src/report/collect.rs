@@ -140,10 +140,7 @@ fn row(
             measurements.insert(device.clone(), summary_of(&measurement));
         }
     }
-    let known = |(name, outcome): (String, IndicatorOutcome)| match outcome {
-        IndicatorOutcome::Value(value) => Some((name, value)),
-        IndicatorOutcome::Failed(_) => None,
-    };
+    let known = |(name, outcome): (String, IndicatorOutcome)| Some((name, outcome.value()?));
     let model = format!("{MODELS}/{}", model_file(&record.arch_id));
     Ok(TrialRow {
         number: record.number as usize,
@@ -156,7 +153,7 @@ fn row(
         indicators: store.indicators(&record.arch_id)?.into_iter().filter_map(known).collect(),
         params: record.params,
         macs: record.macs,
-        live_params: None,
+        live_params: record.live_params,
         measurements,
         model: folder.join(&model).is_file().then_some(model),
         model_sha256: record.model_sha256.clone(),
@@ -178,17 +175,11 @@ fn summary_of(measurement: &Measurement) -> MeasurementSummary {
         p50_ms: measurement.p50_ms,
         ci95_ms: measurement.ci95_ms,
         p90_ms: measurement.p90_ms,
-        verdict: name_of(&measurement.verdict),
+        verdict: measurement.verdict.to_string(),
         samples: measurement.samples,
         load_ms: measurement.load_ms,
         first_run_ms: measurement.first_run_ms,
     }
-}
-
-/// The name that serde gives to a variant.
-fn name_of(value: &impl serde::Serialize) -> String {
-    let value = serde_json::to_value(value).unwrap_or_default();
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 fn objective(objective: &crate::objective::Objective) -> ObjectiveInfo {
@@ -202,11 +193,11 @@ fn objective(objective: &crate::objective::Objective) -> ObjectiveInfo {
 
 fn indicators() -> Vec<IndicatorInfo> {
     let info = |indicator: &&dyn indicator::Indicator| IndicatorInfo {
-        name: indicator.name().to_owned(),
-        description: indicator.description().to_owned(),
-        direction: indicator.direction(),
-        formula: indicator.formula().to_owned(),
-        source: indicator.source().to_owned(),
+        name: indicator.facts().name.to_owned(),
+        description: indicator.facts().description.to_owned(),
+        direction: indicator.facts().direction,
+        formula: indicator.facts().formula.to_owned(),
+        source: indicator.facts().source.to_owned(),
     };
     indicator::teg().iter().map(info).collect()
 }

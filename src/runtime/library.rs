@@ -124,11 +124,6 @@ pub(super) fn tegu_runtimes() -> PathBuf {
     tegu_home().join("runtimes")
 }
 
-/// All libraries in Tegu's own folder. A process can load only one of them: survey each in its own.
-pub fn installed_libraries() -> Vec<PathBuf> {
-    installed_folders(&tegu_runtimes(), "onnxruntime").iter().filter_map(|folder| find(folder)).collect()
-}
-
 /// The library at `path` itself, or in this folder: the newest where there are several.
 pub(super) fn find(path: &Path) -> Option<PathBuf> {
     if path.is_file() {

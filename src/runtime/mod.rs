@@ -15,7 +15,7 @@ mod tract;
 
 pub use feed::random_inputs;
 pub use install::{InstallError, Installed, Package, install};
-pub use library::{Located, Source, Tried, installed_libraries, locate, tegu_home};
+pub use library::{Located, Source, Tried, locate, tegu_home};
 pub use mock::MockRuntime;
 pub use onnxruntime::OnnxRuntime;
 pub use survey::{ProviderSurvey, RuntimeSurvey, survey};

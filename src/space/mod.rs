@@ -335,11 +335,16 @@ impl SearchSpace {
     /// # Errors
     /// If the operators don't fit together.
     pub fn lower(&self, genotype: &Genotype, scale: Scale) -> Result<Graph, SpaceError> {
-        self.lower_network(genotype, self.network(scale)).map_err(|source| self.misfit(source))
+        self.lower_to(genotype, self.network(scale))
     }
 
-    fn misfit(&self, source: GraphError) -> SpaceError {
-        SpaceError::Graph { space: self.name.clone(), source }
+    /// [`SearchSpace::lower`] to a network of any size.
+    ///
+    /// # Errors
+    /// If the operators don't fit together.
+    pub fn lower_to(&self, genotype: &Genotype, size: &NetworkSize) -> Result<Graph, SpaceError> {
+        let misfit = |source| SpaceError::Graph { space: self.name.clone(), source };
+        self.lower_network(genotype, size).map_err(misfit)
     }
 
     fn lower_network(&self, genotype: &Genotype, network: &NetworkSize) -> Result<Graph, GraphError> {

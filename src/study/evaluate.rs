@@ -10,7 +10,7 @@ use super::{MODELS, Plan, Source, StudyError};
 use crate::device::{self, Device, DeviceError, HardwareProfile, Job, Location, OpenOptions};
 use crate::genotype::{ArchId, Genotype};
 use crate::graph::Graph;
-use crate::indicator::{self, IndicatorError, Probes, Reference, Values};
+use crate::indicator::{self, IndicatorError, Probes, Reference, Score, Values};
 use crate::latency::Measurement;
 use crate::network::{Init, Weights};
 use crate::onnx::{self, Batch, ExportOptions, Metadata};
@@ -124,6 +124,7 @@ impl<'a> Evaluator<'a> {
             arch: space.arch(genotype),
             state: TrialState::Failed { reason: String::new() },
             params: None,
+            live_params: None,
             macs: None,
             model_sha256: None,
             seconds: StageSeconds::default(),
@@ -151,6 +152,7 @@ impl<'a> Evaluator<'a> {
         let cost = graph.cost();
         (record.params, record.macs) = (Some(cost.params), Some(cost.macs));
         let live = graph.live().map_err(|error| candidate(&error))?;
+        record.live_params = Some(live.cost().params);
         let values = self.values(&record.arch_id)?;
         let mut objectives = BTreeMap::new();
         for (objective, source) in plan.objectives.as_slice().iter().zip(&plan.sources) {
@@ -341,15 +343,11 @@ fn reference(
         return Ok(None);
     }
     let values: Vec<Values> = store.reference_sample()?.iter().map(|record| known_values(&record.indicators)).collect();
-    Ok(Some(Reference::new(&indicator::directions(), &values)))
+    Ok(Some(Reference::new(&indicator::teg().map(|indicator| indicator.facts()), &values)))
 }
 
 fn known_values(outcomes: &BTreeMap<String, IndicatorOutcome>) -> Values {
-    let value = |(name, outcome): (&String, &IndicatorOutcome)| match outcome {
-        IndicatorOutcome::Value(value) => Some((name.clone(), *value)),
-        IndicatorOutcome::Failed(_) => None,
-    };
-    outcomes.iter().filter_map(value).collect()
+    outcomes.iter().filter_map(|(name, outcome)| Some((name.clone(), outcome.value()?))).collect()
 }
 
 type Outcomes = BTreeMap<String, IndicatorOutcome>;
@@ -396,9 +394,9 @@ fn score_in_parallel(
 }
 
 fn outcomes(plan: &Plan, probes: &Probes, genotype: &Genotype) -> Outcomes {
-    let scores = indicator::score(probes, &plan.space, genotype);
-    let outcome = |(name, score): (&str, Result<f64, IndicatorError>)| match score {
-        Ok(value) => (name.to_owned(), IndicatorOutcome::Value(value)),
+    let scores = indicator::score(probes, &plan.space, genotype, &indicator::teg());
+    let outcome = |(name, score): (&str, Result<Score, IndicatorError>)| match score {
+        Ok(score) => (name.to_owned(), IndicatorOutcome::Value(score.value)),
         Err(error) => (name.to_owned(), IndicatorOutcome::Failed(error.to_string())),
     };
     scores.into_iter().map(outcome).collect()

@@ -9,7 +9,7 @@ mod progress;
 pub mod store;
 
 pub use plan::{Plan, Source};
-pub use progress::{Event, Observer, Role, Silent};
+pub use progress::{Event, Observer, Role};
 
 use crate::device::{DeviceError, OpenOptions, ProfileError};
 use crate::genotype::ArchId;

@@ -55,11 +55,3 @@ pub trait Observer {
         false
     }
 }
-
-/// Watches nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Silent;
-
-impl Observer for Silent {
-    fn on(&mut self, _: &Event) {}
-}

@@ -48,6 +48,8 @@ pub struct TrialRecord {
     pub state: TrialState,
     /// Number of parameters, where it came to that.
     pub params: Option<u64>,
+    /// Parameters of what the output depends on, where it came to that.
+    pub live_params: Option<u64>,
     /// Multiply-accumulate operations for one input, where it came to that.
     pub macs: Option<u64>,
     /// SHA-256 of the exported model, where it came to that.
@@ -64,6 +66,16 @@ pub enum IndicatorOutcome {
     Value(f64),
     /// Why there is none.
     Failed(String),
+}
+
+impl IndicatorOutcome {
+    /// The value, where there is one.
+    pub fn value(&self) -> Option<f64> {
+        match self {
+            Self::Value(value) => Some(*value),
+            Self::Failed(_) => None,
+        }
+    }
 }
 
 /// One architecture of the reference sample, which indicators are standardised by.

@@ -31,6 +31,7 @@ CREATE TABLE trials (
     state        TEXT NOT NULL CHECK (state IN ('complete', 'failed')),
     reason       TEXT CHECK ((reason IS NULL) = (state = 'complete')),
     params       INTEGER,
+    live_params  INTEGER,
     macs         INTEGER,
     model_sha256 TEXT,
     scoring_s    REAL NOT NULL,

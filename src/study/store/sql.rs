@@ -63,7 +63,7 @@ pub fn indicators(connection: &Connection, arch_id: &ArchId) -> Result<BTreeMap<
 
 const TRIAL: &str =
     "SELECT number, genotype, arch, arch_id, reason, params, macs, model_sha256, scoring_s, exporting_s,
-    measuring_s FROM trials WHERE sampler = ?1";
+    measuring_s, live_params FROM trials WHERE sampler = ?1";
 
 pub fn insert_trial(transaction: &Transaction, record: &TrialRecord) -> Result<bool> {
     let number = integer(record.number)?;
@@ -72,7 +72,8 @@ pub fn insert_trial(transaction: &Transaction, record: &TrialRecord) -> Result<b
         TrialState::Failed { reason } => ("failed", Some(reason)),
     };
     let sql = "INSERT INTO trials (sampler, number, genotype, arch, arch_id, state, reason, params, macs, model_sha256,
-        scoring_s, exporting_s, measuring_s) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+        scoring_s, exporting_s, measuring_s, live_params)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
         ON CONFLICT DO NOTHING";
     let added = transaction.execute(
         sql,
@@ -90,6 +91,7 @@ pub fn insert_trial(transaction: &Transaction, record: &TrialRecord) -> Result<b
             record.seconds.scoring_s,
             record.seconds.exporting_s,
             record.seconds.measuring_s,
+            record.live_params.map(integer).transpose()?,
         ],
     )?;
     if added == 0 {
@@ -132,6 +134,7 @@ fn trial(row: &Row, sampler: &str) -> Result<TrialRecord> {
         arch_id: id(row, 3)?,
         state,
         params: optional_unsigned(row, 5)?,
+        live_params: optional_unsigned(row, 11)?,
         macs: optional_unsigned(row, 6)?,
         model_sha256: row.get(7)?,
         seconds: StageSeconds { scoring_s: row.get(8)?, exporting_s: row.get(9)?, measuring_s: row.get(10)? },

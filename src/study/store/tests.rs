@@ -15,6 +15,7 @@ fn trial(number: u64, state: TrialState) -> TrialRecord {
         arch_id: ArchId::new("00ff"),
         state,
         params: Some(1 << 40),
+        live_params: Some(7),
         macs: None,
         model_sha256: Some("ab".into()),
         // Their last bit is lost where JSON text is read fast.
