@@ -6,8 +6,6 @@
 use crate::network::standard_normal;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rustfft::FftPlanner;
-use rustfft::num_complex::Complex32;
 use serde::{Deserialize, Serialize};
 
 /// Where probe images come from.
@@ -29,13 +27,14 @@ impl Images {
     pub fn draw(self, count: usize, [channels, height, width]: [usize; 3], seed: u64) -> Vec<f32> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut all = Vec::with_capacity(count * channels * height * width);
+        let spectrum = Spectrum::new(height, width);
         for _ in 0..count {
             match self {
                 Self::WhiteNoise => all.extend((0..channels * height * width).map(|_| standard_normal(&mut rng))),
                 Self::Natural => {
-                    let common = natural_plane(height, width, &mut rng);
+                    let common = spectrum.draw(&mut rng);
                     for _ in 0..channels {
-                        let own = natural_plane(height, width, &mut rng);
+                        let own = spectrum.draw(&mut rng);
                         let mix = |(c, o): (&f32, f32)| {
                             CHANNEL_CORRELATION.sqrt() * c + (1.0 - CHANNEL_CORRELATION).sqrt() * o
                         };
@@ -70,41 +69,63 @@ impl Images {
     }
 }
 
-/// One plane of 1/f noise, mean 0, deviation 1.
-fn natural_plane(height: usize, width: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
-    let mut plane: Vec<Complex32> = (0..height * width).map(|_| Complex32::new(standard_normal(rng), 0.0)).collect();
-    let mut planner = FftPlanner::new();
-    transform(&mut plane, height, width, |length| planner.plan_fft_forward(length));
-    for (index, value) in plane.iter_mut().enumerate() {
-        let frequency = |at: usize, size: usize| at.min(size - at) as f32 / size as f32;
-        let (fy, fx) = (frequency(index / width, height), frequency(index % width, width));
-        // The mean is taken out; all else falls with 1/f.
-        *value *= if index == 0 { 0.0 } else { fy.hypot(fx).recip() };
-    }
-    transform(&mut plane, height, width, |length| planner.plan_fft_inverse(length));
-    let energy: f32 = plane.iter().map(|value| value.re * value.re).sum::<f32>() / (height * width) as f32;
-    let deviation = if energy > 0.0 { energy.sqrt() } else { 1.0 };
-    plane.into_iter().map(|value| value.re / deviation).collect()
+/// A plane of 1/f noise, mean 0, deviation 1: independent normal coefficients that fall with 1/f, in a real
+/// orthonormal basis of plane waves.
+struct Spectrum {
+    rows: Waves,
+    columns: Waves,
+    /// 1/f of each coefficient, 0 for the mean's.
+    amplitudes: Vec<f32>,
 }
 
-/// A transform along the rows, then along the columns, in place.
-fn transform(
-    plane: &mut [Complex32],
-    height: usize,
-    width: usize,
-    mut plan: impl FnMut(usize) -> std::sync::Arc<dyn rustfft::Fft<f32>>,
-) {
-    plan(width).process(plane);
-    let along = plan(height);
-    let mut column = vec![Complex32::default(); height];
-    for x in 0..width {
-        for (y, value) in column.iter_mut().enumerate() {
-            *value = plane[y * width + x];
+/// The waves of one axis: row `k` is `cas(2π k x / n) / √n`, cas = cos + sin (Hartley 1942). The product of two such
+/// waves is one of the plane's, whatever the signs of its frequencies.
+struct Waves(Vec<f32>);
+
+impl Waves {
+    fn new(size: usize) -> Self {
+        let wave = |index: usize| {
+            let turn = (index / size * (index % size) % size) as f64 / size as f64 * std::f64::consts::TAU;
+            ((turn.cos() + turn.sin()) / (size as f64).sqrt()) as f32
+        };
+        Self((0..size * size).map(wave).collect())
+    }
+}
+
+impl Spectrum {
+    fn new(height: usize, width: usize) -> Self {
+        let frequency = |at: usize, size: usize| at.min(size - at) as f32 / size as f32;
+        let amplitude = |index: usize| match (frequency(index / width, height), frequency(index % width, width)) {
+            (0.0, 0.0) => 0.0,
+            (fy, fx) => fy.hypot(fx).recip(),
+        };
+        let amplitudes = (0..height * width).map(amplitude).collect();
+        Self { rows: Waves::new(height), columns: Waves::new(width), amplitudes }
+    }
+
+    fn draw(&self, rng: &mut ChaCha8Rng) -> Vec<f32> {
+        let width = self.columns.0.len().isqrt();
+        let coefficients: Vec<f32> = self.amplitudes.iter().map(|a| a * standard_normal(rng)).collect();
+        // Along the rows, then along the columns; the matrices of waves are symmetric.
+        let mut half = vec![0.0; coefficients.len()];
+        for (out, row) in half.chunks_exact_mut(width).zip(coefficients.chunks_exact(width)) {
+            add_products(out, row, &self.columns.0);
         }
-        along.process(&mut column);
-        for (y, value) in column.iter().enumerate() {
-            plane[y * width + x] = *value;
+        let mut plane = vec![0.0; coefficients.len()];
+        for (out, row) in plane.chunks_exact_mut(width).zip(self.rows.0.chunks_exact(coefficients.len() / width)) {
+            add_products(out, row, &half);
         }
+        let energy = plane.iter().map(|value| value * value).sum::<f32>() / plane.len() as f32;
+        let deviation = if energy > 0.0 { energy.sqrt() } else { 1.0 };
+        plane.iter_mut().for_each(|value| *value /= deviation);
+        plane
+    }
+}
+
+/// `out += factors · rows`, where `rows` are as long as `out`.
+fn add_products(out: &mut [f32], factors: &[f32], rows: &[f32]) {
+    for (factor, row) in factors.iter().zip(rows.chunks_exact(out.len())) {
+        out.iter_mut().zip(row).for_each(|(out, value)| *out += factor * value);
     }
 }
 
@@ -129,6 +150,10 @@ mod tests {
         assert!((per_pixel(across) - CHANNEL_CORRELATION).abs() < 0.05, "{}", per_pixel(across));
         // Neighbouring pixels of white noise are uncorrelated.
         assert!(per_pixel(neighbours) > 0.5, "{}", per_pixel(neighbours));
+        // f = np.hypot(*np.meshgrid(np.fft.fftfreq(32), np.fft.fftfreq(32))); f[0, 0] = np.inf
+        // k = np.fft.ifft2(f ** -2.0).real; k /= k[0, 0]; (992 * k[0, 1] + 31 * k[1, 1]) / 1024
+        let expected = 0.664;
+        assert!((per_pixel(neighbours) - expected).abs() < 0.03, "{}", per_pixel(neighbours));
     }
 
     #[test]
