@@ -3,9 +3,10 @@
 //! `cargo run --release --example library`
 
 use rand::SeedableRng;
-use tegu::indicator::{self, Combine, Probes, Reference, SettingsSection, Values};
+use tegu::indicator::{self, Probes, SettingsSection, Values};
 use tegu::network::{Compute, Init, Weights};
 use tegu::onnx::{self, ExportOptions, Metadata};
+use tegu::quality::{Combine, Quality, RecipeSection, SampleScores};
 use tegu::runtime::{self, LoadOptions, RuntimeKind, SessionOptions};
 use tegu::space::{Scale, SearchSpace};
 
@@ -14,25 +15,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let probes = Probes::new(&space, SettingsSection::default().resolve(), 0, Compute::Cpu.open()?)?;
 
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
-    let mut scored: Vec<(_, Values)> = vec![];
+    let recipe = RecipeSection::Teg.resolve(Combine::LogRank)?;
+    let mut scored: Vec<(_, SampleScores)> = vec![];
     while scored.len() < 6 {
         let genotype = space.sample(&mut rng);
-        let scores = indicator::score(&probes, &space, &genotype, &indicator::teg());
+        let scores = indicator::score(&probes, &space, &genotype, &recipe.indicators());
         // A dead network has no scores: draw another one.
-        if let Ok(values) = scores
+        if let Ok(scores) = scores
             .into_iter()
-            .map(|(name, score)| Ok((name.to_owned(), score?.value)))
+            .map(|(name, score)| Ok((name.to_owned(), score?)))
             .collect::<Result<_, indicator::IndicatorError>>()
         {
-            scored.push((genotype, values));
+            scored.push((genotype, scores));
         }
     }
 
-    let sample: Vec<Values> = scored.iter().map(|(_, values)| values.clone()).collect();
-    let reference = Reference::new(&indicator::teg().map(|indicator| indicator.facts()), &sample);
-    let quality = |values: &Values| reference.quality(Combine::LogRank, values).unwrap_or(f64::MIN);
-    for (genotype, values) in &scored {
-        println!("{:.3}  {}", quality(values), space.arch(genotype));
+    let sample: Vec<SampleScores> = scored.iter().map(|(_, scores)| scores.clone()).collect();
+    let standing = Quality::new(&recipe, &sample);
+    let quality = |scores: &SampleScores| {
+        let values: Values = scores.iter().map(|(name, score)| (name.clone(), score.value)).collect();
+        standing.of(&values).unwrap_or(f64::MIN)
+    };
+    for (genotype, scores) in &scored {
+        println!("{:.3}  {}", quality(scores), space.arch(genotype));
     }
     let (best, _) = scored.iter().max_by(|a, b| quality(&a.1).total_cmp(&quality(&b.1))).ok_or("nothing was scored")?;
 

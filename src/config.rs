@@ -5,6 +5,7 @@
 use crate::indicator::SettingsSection;
 use crate::latency::Protocol;
 use crate::network::Compute;
+use crate::quality::QualitySection;
 use crate::sampler::Nsga2Options;
 use crate::space::NetworkChanges;
 use crate::yaml::{self, YamlError};
@@ -25,9 +26,12 @@ pub struct StudyConfig {
     pub compute: Compute,
     /// What is searched.
     pub space: SpaceSection,
-    /// How candidates are scored.
+    /// How indicators are computed.
     #[serde(default)]
     pub indicators: SettingsSection,
+    /// How the indicators become one figure.
+    #[serde(default)]
+    pub quality: QualitySection,
     /// What is optimised.
     pub objectives: Vec<ObjectiveSection>,
     /// How, and for how long.

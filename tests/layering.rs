@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules on the way of a candidate. A module may import from those before it, and why it stands where it does.
-const ORDER: [(&str, &str); 18] = [
+const ORDER: [(&str, &str); 20] = [
     ("yaml", "reads any YAML, knows nothing of its contents"),
+    ("statistics", "ranks and correlations of plain numbers"),
     ("genotype", "names an architecture, whatever the space; writes digests"),
     ("objective", "directions, bounds and vectors of plain numbers"),
     ("graph", "the operators of one candidate"),
@@ -15,6 +16,7 @@ const ORDER: [(&str, &str); 18] = [
     ("network", "computes whole graphs"),
     ("space", "lowers genotypes to graphs"),
     ("indicator", "scores the networks of a space"),
+    ("quality", "makes one figure of many indicators, and holds it against the truth"),
     ("onnx", "writes graphs with their weights, reads any model"),
     ("runtime", "runs ONNX models"),
     ("latency", "times what a runtime runs"),

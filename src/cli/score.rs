@@ -3,7 +3,7 @@
 use super::network::{SpaceArgs, input_error};
 use super::{print, print_json};
 use crate::genotype::Genotype;
-use crate::indicator::{self, Combine, Images, Indicator, Mode, Probes, SettingsSection};
+use crate::indicator::{self, Images, Indicator, Mode, Probes, SettingsSection};
 use crate::network::{Compute, Init};
 use crate::space::{Scale, SearchSpace};
 use crate::yaml::closest;
@@ -109,8 +109,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         networks: args.networks,
         init: Init::default(),
         images: None::<Images>,
-        combine: Combine::default(),
-        reference: None,
     };
     let settings = settings.resolve();
     if settings.batch < 2 || settings.networks < 1 {

@@ -72,8 +72,8 @@ fn announcement(plan: &Plan, folder: &std::path::Path) -> String {
     text += &format!("objectives {}\n", objectives.join(", "));
     text += &format!("device     {}\n", if devices.is_empty() { "none".into() } else { devices.join(", ") });
     text += &format!(
-        "budget     {} trials by {sampler}{control}; quality is ranked in {} reference architectures\n",
-        search.trials, plan.reference
+        "budget     {} trials by {sampler}{control}; quality ({}) is ranked in {} reference architectures\n",
+        search.trials, plan.recipe.name, plan.config.quality.reference
     );
     text
 }
@@ -92,7 +92,7 @@ mod tests {
         space      nas-bench-201: 15625 architectures, cells of 4 nodes and 5 operators, stacked in 3 stages
         objectives quality, latency_ms@host-cpu-tract
         device     host-cpu-tract (this machine's CPU, tract, one thread)
-        budget     48 trials by nsga2, then 48 by random search to compare; quality is ranked in 32 reference architectures
+        budget     48 trials by nsga2, then 48 by random search to compare; quality (adaptive) is ranked in 32 reference architectures
         ");
     }
 }

@@ -1,6 +1,5 @@
 //! Training-free scores of a candidate, one file an indicator.
 
-mod combine;
 mod images;
 pub mod linear_regions;
 pub mod ntk;
@@ -12,7 +11,6 @@ mod settings;
 mod tests;
 mod view;
 
-pub use combine::{Combine, Reference};
 pub use images::Images;
 pub use linear_regions::LinearRegions;
 pub use ntk_condition::NtkCondition;
@@ -25,6 +23,7 @@ use crate::genotype::Genotype;
 use crate::network::WeightsError;
 use crate::objective::Direction;
 use crate::space::{SearchSpace, SpaceError};
+use crate::yaml::closest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -80,6 +79,18 @@ pub fn all() -> Vec<&'static dyn Indicator> {
 /// The indicator of this name.
 pub fn find(name: &str) -> Option<&'static dyn Indicator> {
     all().into_iter().find(|indicator| indicator.facts().name == name)
+}
+
+/// The indicator of this name.
+///
+/// # Errors
+/// If there is none: what was expected.
+pub fn named(name: &str) -> Result<&'static dyn Indicator, String> {
+    find(name).ok_or_else(|| {
+        let names: Vec<&str> = all().iter().map(|indicator| indicator.facts().name).collect();
+        let hint = closest(name, names.iter().copied()).map(|meant| format!("; did you mean `{meant}`?"));
+        format!("no indicator `{name}`, expected one of {}{}", names.join(", "), hint.unwrap_or_default())
+    })
 }
 
 /// What an indicator says of a candidate.

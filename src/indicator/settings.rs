@@ -1,6 +1,6 @@
 //! The `indicators` section of a config: a mode, and what is changed of it.
 
-use super::{Combine, Images};
+use super::Images;
 use crate::network::Init;
 use serde::{Deserialize, Serialize};
 
@@ -31,11 +31,6 @@ pub struct SettingsSection {
     pub init: Init,
     /// Where the images come from.
     pub images: Option<Images>,
-    /// How the indicators become one quality.
-    #[serde(default)]
-    pub combine: Combine,
-    /// Architectures of the reference sample that qualities are ranked in.
-    pub reference: Option<usize>,
 }
 
 /// How indicators are computed, resolved.

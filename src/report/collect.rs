@@ -140,7 +140,7 @@ fn row(
             measurements.insert(device.clone(), summary_of(&measurement));
         }
     }
-    let known = |(name, outcome): (String, IndicatorOutcome)| Some((name, outcome.value()?));
+    let known = |(name, outcome): (String, IndicatorOutcome)| Some((name, outcome.score()?.value));
     let model = format!("{MODELS}/{}", model_file(&record.arch_id));
     Ok(TrialRow {
         number: record.number as usize,

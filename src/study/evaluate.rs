@@ -10,10 +10,11 @@ use super::{MODELS, Plan, Source, StudyError};
 use crate::device::{self, Device, DeviceError, HardwareProfile, Job, Location, OpenOptions};
 use crate::genotype::{ArchId, Genotype};
 use crate::graph::Graph;
-use crate::indicator::{self, IndicatorError, Probes, Reference, Score, Values};
+use crate::indicator::{self, Indicator, IndicatorError, Probes, Score, Values};
 use crate::latency::Measurement;
 use crate::network::{Init, Weights};
 use crate::onnx::{self, Batch, ExportOptions, Metadata};
+use crate::quality::{Quality, QualityFacts, SampleScores};
 use crate::sampler::{RandomSearch, Sampler};
 use crate::space::Scale;
 use rayon::prelude::*;
@@ -30,7 +31,9 @@ pub(super) struct Evaluator<'a> {
     models: PathBuf,
     options: &'a OpenOptions,
     probes: Probes,
-    reference: Reference,
+    quality: Quality,
+    /// What candidates are scored by.
+    indicators: Vec<&'static dyn Indicator>,
     /// The plan's devices, in its order, once there is something to evaluate.
     devices: Vec<Box<dyn Device>>,
     /// Seconds that this run spent on scoring an architecture.
@@ -73,13 +76,19 @@ impl<'a> Evaluator<'a> {
         })?;
         let probes = Probes::new(&plan.space, plan.settings.clone(), plan.config.seed, compute)?;
         let mut devices = vec![];
-        if store.reference_sample()?.len() < plan.reference {
+        if store.reference_sample()?.len() < plan.config.quality.reference {
             // Before time is spent on a study that can't go on.
             devices = usable_devices(plan, options)?;
         }
-        let Some(reference) = reference(plan, store, &probes, observer)? else { return Ok(None) };
-        let models = folder.join(MODELS);
-        Ok(Some(Self { plan, store, models, options, probes, reference, devices, scoring_s: HashMap::new() }))
+        let Some(sample) = reference(plan, store, &probes, observer)? else { return Ok(None) };
+        let quality = Quality::new(&plan.recipe, &sample);
+        store.put_fact("quality", &QualityFacts::new(plan.recipe.name, &quality))?;
+        let counts = |name: &str| quality.terms().any(|(facts, _)| facts.name == name);
+        let shown = |name: &str| indicator::teg().iter().any(|indicator| indicator.facts().name == name);
+        let mut indicators = plan.recipe.with_teg();
+        indicators.retain(|indicator| counts(indicator.facts().name) || shown(indicator.facts().name));
+        let (models, scoring_s) = (folder.join(MODELS), HashMap::new());
+        Ok(Some(Self { plan, store, models, options, probes, quality, indicators, devices, scoring_s }))
     }
 
     /// The trials of a sampler that earlier runs finished.
@@ -103,7 +112,8 @@ impl<'a> Evaluator<'a> {
         }
         let mut done = 0;
         let genotypes: Vec<&Genotype> = unknown.iter().map(|(_, genotype)| *genotype).collect();
-        score_in_parallel(self.plan, &self.probes, &genotypes, observer, |index, outcomes, seconds, observer| {
+        let outcomes = |genotype: &Genotype| outcomes(self.plan, &self.probes, &self.indicators, genotype);
+        score_in_parallel(outcomes, self.probes.on_cpu(), &genotypes, observer, |index, outcomes, seconds, observer| {
             let id = &unknown[index].0;
             self.store.put_indicators(id, &outcomes)?;
             self.scoring_s.insert(id.clone(), seconds);
@@ -157,10 +167,7 @@ impl<'a> Evaluator<'a> {
         let mut objectives = BTreeMap::new();
         for (objective, source) in plan.objectives.as_slice().iter().zip(&plan.sources) {
             let value = match source {
-                Source::Quality => {
-                    let quality = self.reference.quality(plan.combine, &values);
-                    quality.expect("a scored candidate has all indicators")
-                }
+                Source::Quality => self.quality.of(&values).expect("a scored candidate has all indicators"),
                 Source::Params => cost.params as f64,
                 Source::Macs => cost.macs as f64,
                 Source::Latency(device) => self.latency_ms(device, record, &live, &values)?,
@@ -179,7 +186,7 @@ impl<'a> Evaluator<'a> {
             return Err(Failure::Candidate(IndicatorError::Dead.to_string()));
         }
         let value = |(name, outcome): (String, IndicatorOutcome)| match outcome {
-            IndicatorOutcome::Value(value) => Ok((name, value)),
+            IndicatorOutcome::Value(score) => Ok((name, score.value)),
             IndicatorOutcome::Failed(reason) => Err(Failure::Candidate(reason)),
         };
         outcomes.into_iter().map(value).collect()
@@ -317,37 +324,38 @@ fn file_bytes(path: &Path) -> Result<u64, StudyError> {
 /// Makes another stream than the search's: its first population is not the sample that it is ranked in.
 const REFERENCE_STREAM: u64 = 0x5eed_0000_0000_0000;
 
-/// The reference sample's values, drawn and scored as far as the store does not have them.
+/// The reference sample's scores, drawn and scored as far as the store does not have them.
 fn reference(
     plan: &Plan,
     store: &mut Store,
     probes: &Probes,
     observer: &mut dyn Observer,
-) -> Result<Option<Reference>, StudyError> {
+) -> Result<Option<Vec<SampleScores>>, StudyError> {
     let mut draws = RandomSearch::new(plan.genes()?, plan.config.seed ^ REFERENCE_STREAM);
-    let sample = draws.ask(plan.reference);
+    let sample = draws.ask(plan.config.quality.reference);
     let known: Vec<u64> = store.reference_sample()?.iter().map(|record| record.number).collect();
     let unknown: Vec<usize> = (0..sample.len()).filter(|&number| !known.contains(&(number as u64))).collect();
     let genotypes: Vec<&Genotype> = unknown.iter().map(|&number| &sample[number]).collect();
     let mut done = known.len();
-    let finished = score_in_parallel(plan, probes, &genotypes, observer, |index, indicators, _, observer| {
-        let genotype = genotypes[index];
-        let arch_id = plan.space.id(genotype).expect("samplers draw living networks only");
-        let number = unknown[index] as u64;
-        store.put_reference(&ReferenceRecord { number, arch: plan.space.arch(genotype), arch_id, indicators })?;
-        done += 1;
-        observer.on(&Event::Reference { done, total: sample.len() });
-        Ok(())
-    })?;
+    let indicators = plan.recipe.with_teg();
+    let outcomes = |genotype: &Genotype| outcomes(plan, probes, &indicators, genotype);
+    let finished =
+        score_in_parallel(outcomes, probes.on_cpu(), &genotypes, observer, |index, indicators, _, observer| {
+            let genotype = genotypes[index];
+            let arch_id = plan.space.id(genotype).expect("samplers draw living networks only");
+            let number = unknown[index] as u64;
+            store.put_reference(&ReferenceRecord { number, arch: plan.space.arch(genotype), arch_id, indicators })?;
+            done += 1;
+            observer.on(&Event::Reference { done, total: sample.len() });
+            Ok(())
+        })?;
     if !finished {
         return Ok(None);
     }
-    let values: Vec<Values> = store.reference_sample()?.iter().map(|record| known_values(&record.indicators)).collect();
-    Ok(Some(Reference::new(&indicator::teg().map(|indicator| indicator.facts()), &values)))
-}
-
-fn known_values(outcomes: &BTreeMap<String, IndicatorOutcome>) -> Values {
-    outcomes.iter().filter_map(|(name, outcome)| Some((name.clone(), outcome.value()?))).collect()
+    let known = |record: ReferenceRecord| {
+        record.indicators.into_iter().filter_map(|(name, outcome)| Some((name, outcome.score()?))).collect()
+    };
+    Ok(Some(store.reference_sample()?.into_iter().map(known).collect()))
 }
 
 type Outcomes = BTreeMap<String, IndicatorOutcome>;
@@ -355,8 +363,8 @@ type Outcomes = BTreeMap<String, IndicatorOutcome>;
 /// Scores candidates on all cores; `done` gets each as it is finished, on this thread. False if the observer
 /// interrupted it: what runs is finished, what waits is left.
 fn score_in_parallel(
-    plan: &Plan,
-    probes: &Probes,
+    outcomes: impl Fn(&Genotype) -> Outcomes + Sync,
+    on_cpu: bool,
     genotypes: &[&Genotype],
     observer: &mut dyn Observer,
     mut done: impl FnMut(usize, Outcomes, f64, &mut dyn Observer) -> Result<(), StudyError>,
@@ -364,16 +372,16 @@ fn score_in_parallel(
     let stop = AtomicBool::new(observer.interrupted());
     let (sender, receiver) = mpsc::channel();
     std::thread::scope(|scope| {
-        let stop = &stop;
+        let (stop, outcomes) = (&stop, &outcomes);
         scope.spawn(move || {
             // A GPU takes one candidate at a time: all cores' would not fit its memory.
-            let together = if probes.on_cpu() { 1 } else { genotypes.len().max(1) };
+            let together = if on_cpu { 1 } else { genotypes.len().max(1) };
             genotypes.par_iter().enumerate().with_min_len(together).for_each_with(
                 sender,
                 |sender, (index, genotype)| {
                     if !stop.load(Ordering::Relaxed) {
                         let begin = Instant::now();
-                        let outcomes = outcomes(plan, probes, genotype);
+                        let outcomes = outcomes(genotype);
                         // Nobody receives any more once the study has failed.
                         let _ = sender.send((index, outcomes, begin.elapsed().as_secs_f64()));
                     }
@@ -393,10 +401,10 @@ fn score_in_parallel(
     })
 }
 
-fn outcomes(plan: &Plan, probes: &Probes, genotype: &Genotype) -> Outcomes {
-    let scores = indicator::score(probes, &plan.space, genotype, &indicator::teg());
+fn outcomes(plan: &Plan, probes: &Probes, indicators: &[&'static dyn Indicator], genotype: &Genotype) -> Outcomes {
+    let scores = indicator::score(probes, &plan.space, genotype, indicators);
     let outcome = |(name, score): (&str, Result<Score, IndicatorError>)| match score {
-        Ok(score) => (name.to_owned(), IndicatorOutcome::Value(score.value)),
+        Ok(score) => (name.to_owned(), IndicatorOutcome::Value(score)),
         Err(error) => (name.to_owned(), IndicatorOutcome::Failed(error.to_string())),
     };
     scores.into_iter().map(outcome).collect()

@@ -3,8 +3,9 @@
 use super::{LATENCY, StudyError};
 use crate::config::{ControlSection, ObjectiveSection, SamplerSection, StudyConfig};
 use crate::device::HardwareProfile;
-use crate::indicator::{Combine, Settings};
+use crate::indicator::Settings;
 use crate::objective::{Direction, Objective, Objectives};
+use crate::quality::Recipe;
 use crate::sampler::{GeneSpace, Nsga2, RandomSearch, Sampler};
 use crate::space::SearchSpace;
 use serde_json::Value;
@@ -21,9 +22,7 @@ pub struct Plan {
     /// How candidates are scored.
     pub settings: Settings,
     /// How indicators become a quality.
-    pub combine: Combine,
-    /// Architectures of the reference sample.
-    pub reference: usize,
+    pub recipe: Recipe,
     /// What is optimised.
     pub objectives: Objectives,
     /// Where each objective's value comes from, in the order of the objectives.
@@ -44,9 +43,6 @@ pub enum Source {
     /// Multiply-accumulates.
     Macs,
 }
-
-/// Size of the reference sample where the config does not say.
-const REFERENCE: usize = 48;
 
 impl Plan {
     /// Reads and resolves the config at `path`; the files that it names are looked for beside it.
@@ -73,12 +69,14 @@ impl Plan {
         }
         let space = SearchSpace::open(&beside(folder, &config.space.name))?.with_network(&config.space.network)?;
         let settings = config.indicators.resolve();
-        let reference = config.indicators.reference.unwrap_or(REFERENCE);
+        let quality = &config.quality;
+        let recipe =
+            quality.recipe.resolve(quality.combine).map_err(|reason| wrong(format!("quality.recipe: {reason}")))?;
         let at_least = [
             ("search.trials", config.search.trials, 1),
             ("indicators.batch", settings.batch, 2),
             ("indicators.networks", settings.networks, 1),
-            ("indicators.reference", reference, 1),
+            ("quality.reference", quality.reference, 2),
         ];
         if let Some((field, value, least)) = at_least.into_iter().find(|(_, value, least)| value < least) {
             return Err(wrong(format!("{field}: {value}, expected {least} or more")));
@@ -112,8 +110,7 @@ impl Plan {
             sources.push(source);
         }
         let objectives = Objectives::new(objectives).map_err(|error| wrong(format!("objectives: {error}")))?;
-        let combine = config.indicators.combine;
-        let plan = Self { space: Arc::new(space), settings, combine, reference, objectives, sources, devices, config };
+        let plan = Self { space: Arc::new(space), settings, recipe, objectives, sources, devices, config };
         plan.sampler()?;
         Ok(plan)
     }
@@ -122,8 +119,6 @@ impl Plan {
     pub fn fingerprint(&self) -> Value {
         let mut config = serde_json::to_value(&self.config).expect("a config is JSON");
         config["indicators"] = serde_json::to_value(&self.settings).expect("settings are JSON");
-        config["indicators"]["combine"] = serde_json::to_value(self.combine).expect("a name is JSON");
-        config["indicators"]["reference"] = self.reference.into();
         config["space"]["definition"] = self.space.definition().clone();
         config["devices"] = serde_json::to_value(&self.devices).expect("profiles are JSON");
         config

@@ -329,7 +329,7 @@ impl Store {
 
 fn check_indicators(id: &ArchId, indicators: &BTreeMap<String, IndicatorOutcome>) -> Result<(), StoreError> {
     let values = indicators.iter().filter_map(|(name, outcome)| match outcome {
-        IndicatorOutcome::Value(value) => Some((name, *value)),
+        IndicatorOutcome::Value(score) => Some((name, score.value)),
         IndicatorOutcome::Failed(_) => None,
     });
     check_finite(values, || format!("architecture {id}"))

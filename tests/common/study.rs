@@ -34,7 +34,8 @@ pub const STUDY: &str = "\
 study: small
 seed: 3
 space: {name: tiny.yaml}
-indicators: {batch: 4, networks: 1, reference: 6}
+indicators: {batch: 4, networks: 1}
+quality: {recipe: teg, reference: 6}
 objectives:
   - quality
   - latency:

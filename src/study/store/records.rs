@@ -1,6 +1,7 @@
 //! What a store holds, as plain data.
 
 use crate::genotype::{ArchId, Genotype};
+use crate::indicator::Score;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -62,17 +63,17 @@ pub struct TrialRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IndicatorOutcome {
-    /// A finite value.
-    Value(f64),
+    /// A finite value, and its networks'.
+    Value(Score),
     /// Why there is none.
     Failed(String),
 }
 
 impl IndicatorOutcome {
-    /// The value, where there is one.
-    pub fn value(&self) -> Option<f64> {
+    /// The score, where there is one.
+    pub fn score(self) -> Option<Score> {
         match self {
-            Self::Value(value) => Some(*value),
+            Self::Value(score) => Some(score),
             Self::Failed(_) => None,
         }
     }

@@ -53,6 +53,7 @@ CREATE TABLE indicators (
     arch_id TEXT NOT NULL,
     name    TEXT NOT NULL,
     value   REAL,
+    networks TEXT,  -- JSON list of each network's value
     failure TEXT CHECK ((failure IS NULL) <> (value IS NULL)),
     PRIMARY KEY (arch_id, name)
 ) STRICT, WITHOUT ROWID;

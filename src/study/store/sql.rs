@@ -2,8 +2,11 @@
 
 use super::records::{IndicatorOutcome, MeasurementRecord, ReferenceRecord, StageSeconds, TrialRecord, TrialState};
 use crate::genotype::{ArchId, Genotype};
+use crate::indicator::Score;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension, Params, Result, Row, Transaction, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
 pub fn insert_reference(transaction: &Transaction, record: &ReferenceRecord) -> Result<bool> {
@@ -34,14 +37,15 @@ pub fn insert_indicators(
     arch_id: &ArchId,
     outcomes: &BTreeMap<String, IndicatorOutcome>,
 ) -> Result<Option<String>> {
-    let sql = "INSERT INTO indicators (arch_id, name, value, failure) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO indicators (arch_id, name, value, networks, failure) VALUES (?1, ?2, ?3, ?4, ?5)
+        ON CONFLICT DO NOTHING";
     let stored = indicators(transaction, arch_id)?;
     for (name, outcome) in outcomes {
-        let (value, failure) = match outcome {
-            IndicatorOutcome::Value(value) => (Some(value), None),
-            IndicatorOutcome::Failed(reason) => (None, Some(reason)),
+        let (value, networks, failure) = match outcome {
+            IndicatorOutcome::Value(score) => (Some(score.value), Some(json(&score.networks)?), None),
+            IndicatorOutcome::Failed(reason) => (None, None, Some(reason)),
         };
-        let added = transaction.execute(sql, params![arch_id.as_str(), name, value, failure])?;
+        let added = transaction.execute(sql, params![arch_id.as_str(), name, value, networks, failure])?;
         if added == 0 && stored.get(name) != Some(outcome) {
             return Ok(Some(format!("indicator `{name}` of architecture {arch_id}")));
         }
@@ -50,15 +54,24 @@ pub fn insert_indicators(
 }
 
 pub fn indicators(connection: &Connection, arch_id: &ArchId) -> Result<BTreeMap<String, IndicatorOutcome>> {
-    let sql = "SELECT name, value, failure FROM indicators WHERE arch_id = ?1";
+    let sql = "SELECT name, value, networks, failure FROM indicators WHERE arch_id = ?1";
     let outcomes = rows(connection, sql, [arch_id.as_str()], |row| {
         let outcome = match row.get(1)? {
-            Some(value) => IndicatorOutcome::Value(value),
-            None => IndicatorOutcome::Failed(row.get(2)?),
+            Some(value) => IndicatorOutcome::Value(Score { value, networks: from_json(row, 2)? }),
+            None => IndicatorOutcome::Failed(row.get(3)?),
         };
         Ok((row.get(0)?, outcome))
     })?;
     Ok(outcomes.into_iter().collect())
+}
+
+fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::ToSqlConversionFailure(error.into()))
+}
+
+fn from_json<T: DeserializeOwned>(row: &Row, column: usize) -> Result<T> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, error.into()))
 }
 
 const TRIAL: &str =
@@ -80,7 +93,7 @@ pub fn insert_trial(transaction: &Transaction, record: &TrialRecord) -> Result<b
         params![
             record.sampler,
             number,
-            serde_json::to_string(&record.genotype).map_err(|error| Error::ToSqlConversionFailure(error.into()))?,
+            json(&record.genotype)?,
             record.arch,
             record.arch_id.as_str(),
             state,
@@ -119,9 +132,7 @@ pub fn trials(connection: &Connection, sampler: &str) -> Result<Vec<TrialRecord>
 
 /// A row of [`TRIAL`], its objectives still to come.
 fn trial(row: &Row, sampler: &str) -> Result<TrialRecord> {
-    let genotype: String = row.get(1)?;
-    let genotype: Genotype = serde_json::from_str(&genotype)
-        .map_err(|error| Error::FromSqlConversionFailure(1, Type::Text, error.into()))?;
+    let genotype: Genotype = from_json(row, 1)?;
     let state = match row.get(4)? {
         Some(reason) => TrialState::Failed { reason },
         None => TrialState::Complete { objectives: BTreeMap::new() },

@@ -1,5 +1,6 @@
 use super::*;
 use crate::genotype::Genotype;
+use crate::indicator::Score;
 use serde_json::json;
 
 fn folder() -> tempfile::TempDir {
@@ -31,9 +32,13 @@ fn failed() -> TrialState {
     TrialState::Failed { reason: "worker: killed by signal 11".into() }
 }
 
+fn known(value: f64) -> IndicatorOutcome {
+    IndicatorOutcome::Value(Score { value, networks: vec![value / 3.0, 0.1 + 0.2] })
+}
+
 fn outcomes(value: f64) -> BTreeMap<String, IndicatorOutcome> {
     let failure = IndicatorOutcome::Failed("no gradient".into());
-    [("ntk_condition".to_owned(), IndicatorOutcome::Value(value)), ("linear_regions".to_owned(), failure)].into()
+    [("ntk_condition".to_owned(), known(value)), ("linear_regions".to_owned(), failure)].into()
 }
 
 fn measurement(id: &str, device: &str, p50_ms: f64) -> MeasurementRecord {
@@ -117,8 +122,8 @@ fn a_refused_write_leaves_nothing_behind() {
     let folder = folder();
     let mut store = Store::open(&folder.path().join("study.sqlite")).unwrap();
     let id = ArchId::new("01");
-    store.put_indicators(&id, &[("z".to_owned(), IndicatorOutcome::Value(1.0))].into()).unwrap();
-    let clash = [("a", 1.0), ("z", 2.0)].map(|(name, value)| (name.to_owned(), IndicatorOutcome::Value(value)));
+    store.put_indicators(&id, &[("z".to_owned(), known(1.0))].into()).unwrap();
+    let clash = [("a", 1.0), ("z", 2.0)].map(|(name, value)| (name.to_owned(), known(value)));
     store.put_indicators(&id, &clash.into()).unwrap_err();
     assert_eq!(store.indicators(&id).unwrap().len(), 1);
 }
