@@ -6,7 +6,6 @@ use crate::genotype::Genotype;
 use crate::indicator::{self, Images, Indicator, Mode, Probes, SettingsSection};
 use crate::network::{Compute, Init};
 use crate::space::{Scale, SearchSpace};
-use crate::yaml::closest;
 use comfy_table::{CellAlignment, Table};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -66,17 +65,12 @@ impl std::fmt::Debug for Selection {
 }
 
 fn indicators(text: &str) -> Result<Selection, String> {
-    let names = || indicator::all().into_iter().map(|indicator| indicator.facts().name);
     let mut selected: Vec<&'static dyn Indicator> = vec![];
     for name in text.split(',').map(str::trim) {
         match name {
             "teg" => selected.extend(indicator::teg()),
             "all" => selected.extend(indicator::all()),
-            _ => selected.push(indicator::find(name).ok_or_else(|| {
-                let hint = closest(name, names()).map(|meant| format!("; did you mean `{meant}`?"));
-                let known = names().collect::<Vec<_>>().join(", ");
-                format!("no indicator `{name}`: expected teg, all, or some of {known}{}", hint.unwrap_or_default())
-            })?),
+            _ => selected.push(indicator::named(name)?),
         }
     }
     Ok(Selection(selected))

@@ -1,10 +1,10 @@
-//! What a graph costs: multiply-accumulates, parameters, activation memory.
+//! What a graph costs: multiply-accumulates, parameters, activation memory; and how large it is.
 //!
 //! MACs are those of convolutions and fully connected layers; additions of biases, normalisation, pooling
 //! and activations are not counted (the convention of NAS-Bench-Macro's `flops`; NAS-Bench-201's adds one
 //! for each bias of the classifier). Parameters are the trained ones.
 
-use super::{Graph, Op, Role};
+use super::{Conv2d, Graph, NodeId, Op, Role};
 use serde::{Deserialize, Serialize};
 
 /// Costs of one sample's forward pass.
@@ -22,6 +22,41 @@ impl Graph {
     /// Counts what one sample's forward pass costs.
     pub fn cost(&self) -> Cost {
         Cost { macs: self.macs(), params: self.trained(), peak_activation_bytes: self.peak_activation_bytes() }
+    }
+
+    /// Number of convolutions.
+    pub fn conv_layers(&self) -> usize {
+        self.convolutions().count()
+    }
+
+    /// Number of weights of all convolutions, their biases not counted.
+    pub fn conv_weights(&self) -> u64 {
+        let weights = |(id, _)| self.node_parameters(id)[0].dims.iter().product::<usize>() as u64;
+        self.convolutions().map(weights).sum()
+    }
+
+    /// Mean channels of the convolutions' outputs; none where there are no convolutions.
+    pub fn mean_width(&self) -> Option<f64> {
+        let layers = self.conv_layers();
+        let channels: usize = self.convolutions().map(|(_, conv)| conv.out_channels).sum();
+        (layers > 0).then(|| channels as f64 / layers as f64)
+    }
+
+    /// Convolutions and linear layers on the path that has most of them, from the input to the output.
+    pub fn depth(&self) -> usize {
+        let mut depths: Vec<usize> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let before = node.inputs.iter().map(|input| depths[input.0]).max().unwrap_or(0);
+            depths.push(before + usize::from(matches!(node.op, Op::Conv2d(_) | Op::Linear { .. })));
+        }
+        depths[self.output.0]
+    }
+
+    fn convolutions(&self) -> impl Iterator<Item = (NodeId, Conv2d)> {
+        self.ids().filter_map(|id| match self.node(id).op {
+            Op::Conv2d(conv) => Some((id, conv)),
+            _ => None,
+        })
     }
 
     fn macs(&self) -> u64 {
@@ -62,5 +97,40 @@ impl Graph {
             }
         }
         (peak * size_of::<f32>()) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Graph, GraphBuilder, Op, Shape, Window};
+    use super::*;
+
+    /// Two branches of one and two convolutions, the second depthwise, and a classifier.
+    fn branches() -> Graph {
+        let mut graph = GraphBuilder::new(Shape::map(2, 4, 4));
+        let conv = |out_channels, kernel, groups| {
+            Op::Conv2d(Conv2d { out_channels, window: Window::same(kernel, 1), groups, bias: true })
+        };
+        let short = graph.push("short", conv(6, 1, 1), &[graph.input()]).unwrap();
+        let long = graph.push("long", conv(6, 3, 2), &[graph.input()]).unwrap();
+        let long = graph.push("long2", conv(6, 5, 6), &[long]).unwrap();
+        let sum = graph.push("sum", Op::Add, &[short, long]).unwrap();
+        let wide = graph.push("wide", conv(10, 1, 1), &[sum]).unwrap();
+        let pooled = graph.push("pool", Op::GlobalAvgPool, &[wide]).unwrap();
+        let output = graph.push("linear", Op::Linear { out_features: 3, bias: false }, &[pooled]).unwrap();
+        graph.finish(output)
+    }
+
+    #[test]
+    fn sizes_are_those_counted_by_hand() {
+        let graph = branches();
+        assert_eq!(graph.conv_layers(), 4);
+        assert_eq!(graph.conv_weights(), 6 * 2 + 6 * 9 + 6 * 25 + 10 * 6);
+        assert_eq!(graph.mean_width(), Some((6 + 6 + 6 + 10) as f64 / 4.0));
+        assert_eq!(graph.depth(), 4);
+        let input = GraphBuilder::new(Shape::map(1, 1, 1));
+        let (at, empty) = (input.input(), input);
+        let empty = empty.finish(at);
+        assert_eq!((empty.depth(), empty.mean_width()), (0, None));
     }
 }

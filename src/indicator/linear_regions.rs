@@ -4,8 +4,9 @@
 //! Chen et al. 2021, TEG-NAS, Section 3.2). Counted on the thin network; the signs are packed into words and
 //! the distinct patterns counted by hashing.
 
+use super::signs::Signs;
 use super::{Facts, Indicator, IndicatorError, Run, View};
-use crate::graph::{Activation, Graph, Op};
+use crate::graph::Graph;
 use crate::network::{Mode, Weights, WeightsError, activations};
 use crate::objective::Direction;
 use candle_core::Tensor;
@@ -41,41 +42,8 @@ impl Indicator for LinearRegions {
 pub fn count(graph: &Graph, weights: &Weights, batches: &[Tensor]) -> Result<usize, WeightsError> {
     let mut regions: HashSet<Vec<u64>> = HashSet::new();
     for batch in batches {
-        regions.extend(patterns(graph, weights, batch)?);
+        let activations = activations(graph, weights, batch, Mode::Train)?;
+        regions.extend(Signs::new(graph, &activations, batch.dim(0)?)?.into_rows());
     }
     Ok(regions.len())
-}
-
-/// The sign pattern of every ReLU, for each image.
-fn patterns(graph: &Graph, weights: &Weights, batch: &Tensor) -> Result<Vec<Vec<u64>>, WeightsError> {
-    let activations = activations(graph, weights, batch, Mode::Train)?;
-    let is_relu = |op: &Op| matches!(op, Op::Activation(Activation::Relu | Activation::Relu6));
-    let mut patterns = vec![Packed::default(); batch.dim(0)?];
-    for id in graph.ids().filter(|&id| is_relu(&graph.node(id).op)) {
-        let values = activations.of(id).flatten_all()?.to_vec1::<f32>()?;
-        let images = values.chunks((values.len() / patterns.len().max(1)).max(1));
-        for (pattern, values) in patterns.iter_mut().zip(images) {
-            values.iter().for_each(|&value| pattern.push(value > 0.0));
-        }
-    }
-    Ok(patterns.into_iter().map(|pattern| pattern.words).collect())
-}
-
-/// Bits, packed into words.
-#[derive(Clone, Debug, Default)]
-struct Packed {
-    words: Vec<u64>,
-    bits: usize,
-}
-
-impl Packed {
-    fn push(&mut self, bit: bool) {
-        if self.bits.is_multiple_of(64) {
-            self.words.push(0);
-        }
-        if let Some(word) = self.words.last_mut() {
-            *word |= u64::from(bit) << (self.bits % 64);
-        }
-        self.bits += 1;
-    }
 }

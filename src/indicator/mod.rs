@@ -1,21 +1,41 @@
 //! Training-free scores of a candidate, one file an indicator.
 
+mod conv_layers;
+mod depth;
 mod images;
 pub mod linear_regions;
+mod live_conv_weights;
+mod macs;
+mod meco;
+mod naswot;
 pub mod ntk;
 mod ntk_condition;
+mod ntk_effective_rank;
+mod ntk_entropy;
 pub mod ntk_regression;
+mod ntk_transfer;
+mod params;
+mod pca_entropy;
 mod probe;
+mod progressivity;
+mod registry;
 mod settings;
+mod signs;
+mod spectrum;
+mod swap;
 #[cfg(test)]
 mod tests;
 mod view;
+mod wide_ntk_condition;
+mod width;
+mod zen;
 
 pub use images::Images;
 pub use linear_regions::LinearRegions;
 pub use ntk_condition::NtkCondition;
 pub use ntk_regression::NtkRegression;
 pub use probe::{Probes, Run};
+pub use registry::{all, named, teg};
 pub use settings::{Mode, Settings, SettingsSection};
 pub use view::View;
 
@@ -23,7 +43,6 @@ use crate::genotype::Genotype;
 use crate::network::WeightsError;
 use crate::objective::Direction;
 use crate::space::{SearchSpace, SpaceError};
-use crate::yaml::closest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -54,6 +73,11 @@ pub trait Indicator: Send + Sync {
     /// What is to be known about it.
     fn facts(&self) -> &'static Facts;
 
+    /// Whether it asks for kernels across to a second batch, which cost as much again as those of the first.
+    fn needs_second_batch(&self) -> bool {
+        false
+    }
+
     /// What it says of one network of the candidate.
     ///
     /// # Errors
@@ -64,33 +88,6 @@ pub trait Indicator: Send + Sync {
     fn average(&self, values: &[f64], _: Mode) -> f64 {
         values.iter().sum::<f64>() / values.len() as f64
     }
-}
-
-/// The TEG three: trainability, expressivity, generalisation.
-pub fn teg() -> [&'static dyn Indicator; 3] {
-    [&NtkCondition, &LinearRegions, &NtkRegression]
-}
-
-/// All indicators.
-pub fn all() -> Vec<&'static dyn Indicator> {
-    teg().to_vec()
-}
-
-/// The indicator of this name.
-pub fn find(name: &str) -> Option<&'static dyn Indicator> {
-    all().into_iter().find(|indicator| indicator.facts().name == name)
-}
-
-/// The indicator of this name.
-///
-/// # Errors
-/// If there is none: what was expected.
-pub fn named(name: &str) -> Result<&'static dyn Indicator, String> {
-    find(name).ok_or_else(|| {
-        let names: Vec<&str> = all().iter().map(|indicator| indicator.facts().name).collect();
-        let hint = closest(name, names.iter().copied()).map(|meant| format!("; did you mean `{meant}`?"));
-        format!("no indicator `{name}`, expected one of {}{}", names.join(", "), hint.unwrap_or_default())
-    })
 }
 
 /// What an indicator says of a candidate.
@@ -118,11 +115,12 @@ pub fn score(
         if of_view.is_empty() {
             continue;
         }
+        let across = of_view.iter().any(|indicator| indicator.needs_second_batch());
         let mut networks: Vec<Result<Vec<f64>, IndicatorError>> = of_view.iter().map(|_| Ok(vec![])).collect();
         match probes.graph(space, genotype, view) {
             Ok(graph) => {
                 for number in 0..view.networks(probes.settings()) {
-                    let run = probes.run(&graph, view, number);
+                    let run = probes.run(&graph, view, number).across(across);
                     for (indicator, values) in of_view.iter().zip(&mut networks) {
                         let evaluated = |known: &mut Vec<f64>| -> Result<(), IndicatorError> {
                             known.push(finite(indicator.facts().name, indicator.evaluate(&run)?)?);
@@ -163,6 +161,14 @@ pub enum IndicatorError {
     Singular {
         /// The indicator.
         indicator: &'static str,
+    },
+    /// A network that it says nothing of.
+    #[error("{indicator}: {reason}")]
+    Undefined {
+        /// The indicator.
+        indicator: &'static str,
+        /// What the network lacks.
+        reason: &'static str,
     },
     /// A value that is no number.
     #[error("{indicator}: the value is {value}")]

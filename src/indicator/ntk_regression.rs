@@ -24,10 +24,14 @@ impl Indicator for NtkRegression {
         }
     }
 
+    fn needs_second_batch(&self) -> bool {
+        true
+    }
+
     fn evaluate(&self, run: &Run) -> Result<f64, IndicatorError> {
         let [first, second] = run.labels();
-        let kernels = run.kernels()?;
-        let cross = kernels.body_cross.as_ref().expect("a run's kernels have a second batch");
+        let kernels = run.cross_kernels()?;
+        let cross = kernels.body_cross.as_ref().expect("these kernels have a second batch");
         error(&kernels.body, cross, first, second).ok_or(IndicatorError::Singular { indicator: self.facts().name })
     }
 }

@@ -5,7 +5,8 @@
 //! that only one network's activations are held.
 
 use super::ntk::{Ntk, ntk};
-use super::{Images, IndicatorError, Settings, View};
+use super::signs::Signs;
+use super::{Images, IndicatorError, Settings, View, spectrum};
 use crate::genotype::Genotype;
 use crate::graph::Graph;
 use crate::network::{self, Activations, Weights};
@@ -41,9 +42,14 @@ pub struct Run<'a> {
     view: View,
     graph: &'a Graph,
     number: usize,
+    /// Whether kernels are computed with those across to the second batch at once.
+    across: bool,
     weights: OnceCell<Weights>,
     activations: OnceCell<Activations>,
+    signs: OnceCell<Signs>,
+    block_entropies: OnceCell<Vec<f64>>,
     kernels: OnceCell<Ntk>,
+    cross_kernels: OnceCell<Ntk>,
 }
 
 impl Probes {
@@ -83,8 +89,19 @@ impl Probes {
 
     /// One of the view's networks; `graph` is the candidate's in that view.
     pub fn run<'a>(&'a self, graph: &'a Graph, view: View, number: usize) -> Run<'a> {
-        let (weights, activations, kernels) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Run { probes: self, view, graph, number, weights, activations, kernels }
+        Run {
+            probes: self,
+            view,
+            graph,
+            number,
+            across: false,
+            weights: OnceCell::new(),
+            activations: OnceCell::new(),
+            signs: OnceCell::new(),
+            block_entropies: OnceCell::new(),
+            kernels: OnceCell::new(),
+            cross_kernels: OnceCell::new(),
+        }
     }
 
     fn batches(&self, view: View) -> &Batches {
@@ -141,6 +158,12 @@ const WEIGHTS: u64 = 16;
 const RUNS: u64 = 1 << 32;
 
 impl Run<'_> {
+    /// The run whose kernels come with those across to the second batch: where something asks for these, the first
+    /// batch's are not computed twice.
+    pub(super) fn across(self, across: bool) -> Self {
+        Self { across, ..self }
+    }
+
     /// The settings of the study.
     pub fn settings(&self) -> &Settings {
         &self.probes.settings
@@ -198,12 +221,47 @@ impl Run<'_> {
         })
     }
 
-    /// The neural tangent kernels on both batches.
+    /// Which rectifiers are on, for each image of the batch.
+    ///
+    /// # Errors
+    /// If Candle fails.
+    pub(super) fn signs(&self) -> Result<&Signs, IndicatorError> {
+        once(&self.signs, || Ok(Signs::new(self.graph, self.activations()?, self.images().dim(0)?)?))
+    }
+
+    /// The entropy of each block's output on the batch, in the blocks' order: that of the normalised eigenvalues of
+    /// the covariance of its channels.
+    ///
+    /// # Errors
+    /// If Candle fails.
+    pub(super) fn block_entropies(&self) -> Result<&[f64], IndicatorError> {
+        let of_block = |maps| -> Result<f64, IndicatorError> {
+            Ok(spectrum::entropy(&spectrum::channel_covariance(maps)?.symmetric_eigenvalues()))
+        };
+        let known = once(&self.block_entropies, || {
+            let activations = self.activations()?;
+            self.graph.blocks().iter().map(|block| of_block(activations.of(block.output))).collect()
+        })?;
+        Ok(known)
+    }
+
+    /// The neural tangent kernels on the first batch.
     ///
     /// # Errors
     /// If Candle fails.
     pub fn kernels(&self) -> Result<&Ntk, IndicatorError> {
-        once(&self.kernels, || Ok(ntk(self.graph, self.weights()?, self.images(), Some(self.second_images()))?))
+        match self.across {
+            true => self.cross_kernels(),
+            false => once(&self.kernels, || Ok(ntk(self.graph, self.weights()?, self.images(), None)?)),
+        }
+    }
+
+    /// The neural tangent kernels on both batches; an [`Indicator`](super::Indicator) that asks for them says so.
+    ///
+    /// # Errors
+    /// If Candle fails.
+    pub fn cross_kernels(&self) -> Result<&Ntk, IndicatorError> {
+        once(&self.cross_kernels, || Ok(ntk(self.graph, self.weights()?, self.images(), Some(self.second_images()))?))
     }
 }
 

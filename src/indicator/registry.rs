@@ -1,0 +1,116 @@
+//! All indicators, by name.
+
+use super::conv_layers::ConvLayers;
+use super::depth::Depth;
+use super::live_conv_weights::LiveConvWeights;
+use super::macs::Macs;
+use super::meco::Meco;
+use super::naswot::Naswot;
+use super::ntk_effective_rank::NtkEffectiveRank;
+use super::ntk_entropy::NtkEntropy;
+use super::ntk_transfer::NtkTransfer;
+use super::params::Params;
+use super::pca_entropy::PcaEntropy;
+use super::progressivity::Progressivity;
+use super::swap::Swap;
+use super::wide_ntk_condition::WideNtkCondition;
+use super::width::Width;
+use super::zen::Zen;
+use crate::yaml::closest;
+use super::{Indicator, LinearRegions, NtkCondition, NtkRegression};
+
+/// The TEG three: trainability, expressivity, generalisation.
+pub fn teg() -> [&'static dyn Indicator; 3] {
+    [&NtkCondition, &LinearRegions, &NtkRegression]
+}
+
+/// All indicators.
+pub fn all() -> Vec<&'static dyn Indicator> {
+    vec![
+        &NtkCondition,
+        &LinearRegions,
+        &NtkRegression,
+        &NtkTransfer,
+        &NtkEntropy,
+        &NtkEffectiveRank,
+        &WideNtkCondition,
+        &Naswot,
+        &Swap,
+        &PcaEntropy,
+        &Progressivity,
+        &Zen,
+        &Meco,
+        &Params,
+        &Macs,
+        &LiveConvWeights,
+        &ConvLayers,
+        &Depth,
+        &Width,
+    ]
+}
+
+/// The indicator of this name.
+///
+/// # Errors
+/// If there is none: what was expected.
+pub fn named(name: &str) -> Result<&'static dyn Indicator, String> {
+    all().into_iter().find(|indicator| indicator.facts().name == name).ok_or_else(|| {
+        let names: Vec<&str> = all().iter().map(|indicator| indicator.facts().name).collect();
+        let hint = closest(name, names.iter().copied()).map(|meant| format!("; did you mean `{meant}`?"));
+        format!("no indicator `{name}`, expected one of {}{}", names.join(", "), hint.unwrap_or_default())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{IndicatorError, Probes, Scores, SettingsSection, score};
+    use super::*;
+    use crate::space::SearchSpace;
+    use candle_core::Device;
+    use std::collections::BTreeSet;
+
+    /// Small batches and single networks: whether there is a value does not hang on them.
+    fn probes(space: &SearchSpace) -> Probes {
+        let settings = SettingsSection { batch: Some(4), networks: Some(1), ..SettingsSection::default() };
+        Probes::new(space, settings.resolve(), 3, Device::Cpu).unwrap()
+    }
+
+    fn scores(space: &SearchSpace, arch: &str) -> Scores {
+        score(&probes(space), space, &space.parse_arch(arch).unwrap(), &all())
+    }
+
+    #[test]
+    fn names_are_unique_and_found() {
+        let names: BTreeSet<&str> = all().iter().map(|indicator| indicator.facts().name).collect();
+        assert_eq!(names.len(), all().len());
+        assert!(names.iter().all(|name| named(name).is_ok()));
+    }
+
+    #[test]
+    fn every_indicator_has_a_value_that_stays() {
+        let check = |space: &str, arch: &str| {
+            let space = SearchSpace::open(space).unwrap();
+            let (first, second) = (scores(&space, arch), scores(&space, arch));
+            for indicator in all() {
+                let name = indicator.facts().name;
+                let value = first[name].as_ref().unwrap_or_else(|error| panic!("{name} of {arch}: {error}")).value;
+                assert_eq!(value, second[name].as_ref().unwrap().value, "{name} of {arch}");
+            }
+        };
+        let cell = "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_3x3~1|none~2|";
+        check("nas-bench-201", cell);
+        check("nas-bench-201", "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|");
+        check("mobilenet-macro", "12012101");
+        check("mobilenet-macro", "00000000");
+    }
+
+    #[test]
+    fn a_dead_cell_has_no_value() {
+        let space = SearchSpace::open("nas-bench-201").unwrap();
+        let dead = scores(&space, "|none~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|none~2|");
+        assert_eq!(dead.len(), all().len());
+        for (name, score) in dead {
+            assert!(matches!(score, Err(IndicatorError::Dead)), "{name}: {score:?}");
+        }
+    }
+}
