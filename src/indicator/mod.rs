@@ -1,25 +1,52 @@
 //! Training-free scores of a candidate, one file an indicator.
 
 mod combine;
+pub mod diswot;
+mod epe_nas;
+mod fisher;
+mod grad_norm;
+mod grad_sign;
+mod grasp;
 mod images;
+mod jacov;
+mod l2_norm;
 pub mod linear_regions;
+pub mod loss;
 pub mod ntk;
 mod ntk_condition;
 pub mod ntk_regression;
+mod plain;
 mod probe;
+pub mod probe_batch;
 mod settings;
+mod snip;
+mod synflow;
 #[cfg(test)]
 mod tests;
+mod trainability;
 mod view;
+mod zico;
 
 pub use combine::{Combine, Reference};
+pub use epe_nas::EpeNas;
+pub use fisher::Fisher;
+pub use grad_norm::GradNorm;
+pub use grad_sign::GradSign;
+pub use grasp::Grasp;
 pub use images::Images;
+pub use jacov::Jacov;
+pub use l2_norm::L2Norm;
 pub use linear_regions::LinearRegions;
 pub use ntk_condition::NtkCondition;
 pub use ntk_regression::NtkRegression;
+pub use plain::Plain;
 pub use probe::{Probes, Run};
 pub use settings::{Mode, Settings, SettingsSection};
+pub use snip::Snip;
+pub use synflow::SynFlow;
+pub use trainability::Trainability;
 pub use view::View;
+pub use zico::Zico;
 
 use crate::genotype::Genotype;
 use crate::network::WeightsError;
@@ -74,7 +101,14 @@ pub fn teg() -> [&'static dyn Indicator; 3] {
 
 /// All indicators.
 pub fn all() -> Vec<&'static dyn Indicator> {
-    teg().to_vec()
+    let mut all = teg().to_vec();
+    all.extend(of_gradients());
+    all
+}
+
+/// What looks at gradients, but for the kernels.
+fn of_gradients() -> [&'static dyn Indicator; 12] {
+    [&GradNorm, &Snip, &Plain, &L2Norm, &Fisher, &Grasp, &SynFlow, &Zico, &GradSign, &Jacov, &EpeNas, &Trainability]
 }
 
 /// The indicator of this name.
@@ -160,6 +194,14 @@ pub enum IndicatorError {
         indicator: &'static str,
         /// Infinite, or not a number.
         value: f64,
+    },
+    /// A network that it is not defined for.
+    #[error("{indicator}: {reason}")]
+    Unfit {
+        /// The indicator.
+        indicator: &'static str,
+        /// What was found, and what was expected.
+        reason: String,
     },
     /// The architecture can't be built.
     #[error(transparent)]

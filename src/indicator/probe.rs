@@ -4,6 +4,8 @@
 //! network of one candidate; what several indicators need of it is computed once. Runs come one after the other, so
 //! that only one network's activations are held.
 
+use super::jacov::input_correlations;
+use super::loss::{LossGradients, loss_gradients};
 use super::ntk::{Ntk, ntk};
 use super::{Images, IndicatorError, Settings, View};
 use crate::genotype::Genotype;
@@ -11,6 +13,7 @@ use crate::graph::Graph;
 use crate::network::{self, Activations, Weights};
 use crate::space::{NetworkSize, SearchSpace};
 use candle_core::{Device, Tensor};
+use nalgebra::DMatrix;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::cell::OnceCell;
@@ -44,6 +47,8 @@ pub struct Run<'a> {
     weights: OnceCell<Weights>,
     activations: OnceCell<Activations>,
     kernels: OnceCell<Ntk>,
+    loss_gradients: OnceCell<LossGradients>,
+    input_correlations: OnceCell<DMatrix<f64>>,
 }
 
 impl Probes {
@@ -59,6 +64,14 @@ impl Probes {
         let (kernel, features) = (batches(View::Kernel, 0)?, batches(View::Features, 1)?);
         let patches = patches(sizes[View::Regions as usize].input, settings.images, derive(seed, 2), &device)?;
         Ok(Self { settings, seed, device, sizes, kernel, features, patches })
+    }
+
+    /// These batches for all views.
+    #[cfg(test)]
+    pub(super) fn given(settings: Settings, images: [Tensor; 2], labels: [Vec<usize>; 2]) -> Self {
+        let space = SearchSpace::open("nas-bench-201").unwrap();
+        let batches = Batches { images, labels };
+        Self { kernel: batches.clone(), features: batches, ..Self::new(&space, settings, 0, Device::Cpu).unwrap() }
     }
 
     /// Whether the CPU computes.
@@ -83,8 +96,17 @@ impl Probes {
 
     /// One of the view's networks; `graph` is the candidate's in that view.
     pub fn run<'a>(&'a self, graph: &'a Graph, view: View, number: usize) -> Run<'a> {
-        let (weights, activations, kernels) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Run { probes: self, view, graph, number, weights, activations, kernels }
+        Run {
+            probes: self,
+            view,
+            graph,
+            number,
+            weights: OnceCell::new(),
+            activations: OnceCell::new(),
+            kernels: OnceCell::new(),
+            loss_gradients: OnceCell::new(),
+            input_correlations: OnceCell::new(),
+        }
     }
 
     fn batches(&self, view: View) -> &Batches {
@@ -204,6 +226,30 @@ impl Run<'_> {
     /// If Candle fails.
     pub fn kernels(&self) -> Result<&Ntk, IndicatorError> {
         once(&self.kernels, || Ok(ntk(self.graph, self.weights()?, self.images(), Some(self.second_images()))?))
+    }
+
+    /// The gradients of the batch's cross-entropy.
+    ///
+    /// # Errors
+    /// If Candle fails.
+    pub fn loss_gradients(&self) -> Result<&LossGradients, IndicatorError> {
+        once(&self.loss_gradients, || {
+            Ok(loss_gradients(self.graph, self.weights()?, self.images(), self.labels()[0], true)?)
+        })
+    }
+
+    /// How the samples' input Jacobians correlate, `[batch, batch]`.
+    ///
+    /// # Errors
+    /// If Candle fails.
+    pub fn input_correlations(&self) -> Result<&DMatrix<f64>, IndicatorError> {
+        once(&self.input_correlations, || Ok(input_correlations(self.graph, self.weights()?, self.images())?))
+    }
+
+    /// This run on other weights.
+    #[cfg(test)]
+    pub(super) fn on(self, weights: Weights) -> Self {
+        Self { weights: weights.into(), ..self }
     }
 }
 
