@@ -41,6 +41,9 @@ pub(super) struct Args {
     /// Indicators, by name and comma-separated; `teg` and `all` are those
     #[arg(long, value_name = "NAMES", default_value = "teg", value_parser = indicators)]
     indicators: Selection,
+    /// Print each network's value as well, in the JSON
+    #[arg(long, requires = "json")]
+    by_network: bool,
     /// What computes: auto, cpu, cuda:N, metal
     #[arg(long, default_value_t)]
     compute: Compute,
@@ -82,6 +85,8 @@ struct Line {
     arch: String,
     id: Option<String>,
     indicators: BTreeMap<&'static str, Option<f64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    networks: Option<BTreeMap<&'static str, Vec<f64>>>,
     params: u64,
     macs: u64,
     state: State,
@@ -120,7 +125,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     for block in genotypes.chunks(together) {
         let block: Vec<Line> = block
             .par_iter()
-            .map(|genotype| line(&space, &probes, genotype, &args.indicators.0))
+            .map(|genotype| line(&space, &probes, genotype, args))
             .collect::<Result<_, _>>()?;
         if args.json {
             block.iter().try_for_each(print_json)?;
@@ -148,17 +153,15 @@ fn read(args: &Args, space: &SearchSpace) -> anyhow::Result<Vec<Genotype>> {
         .collect()
 }
 
-fn line(
-    space: &SearchSpace,
-    probes: &Probes,
-    genotype: &Genotype,
-    indicators: &[&'static dyn Indicator],
-) -> anyhow::Result<Line> {
+fn line(space: &SearchSpace, probes: &Probes, genotype: &Genotype, args: &Args) -> anyhow::Result<Line> {
     let cost = space.lower(genotype, Scale::Full)?.cost();
-    let (mut values, mut state) = (BTreeMap::new(), State::Complete);
-    for (name, score) in indicator::score(probes, space, genotype, indicators) {
+    let (mut values, mut networks, mut state) = (BTreeMap::new(), BTreeMap::new(), State::Complete);
+    for (name, score) in indicator::score(probes, space, genotype, &args.indicators.0) {
         match score {
-            Ok(score) => values.insert(name, Some(score.value)),
+            Ok(score) => {
+                networks.insert(name, score.networks);
+                values.insert(name, Some(score.value))
+            }
             Err(error) => {
                 state = State::Failed(error.to_string());
                 values.insert(name, None)
@@ -166,7 +169,8 @@ fn line(
         };
     }
     let id = space.id(genotype).map(|id| id.to_string());
-    Ok(Line { arch: space.arch(genotype), id, indicators: values, params: cost.params, macs: cost.macs, state })
+    let networks = args.by_network.then_some(networks);
+    Ok(Line { arch: space.arch(genotype), id, indicators: values, networks, params: cost.params, macs: cost.macs, state })
 }
 
 fn table(lines: &[Line], indicators: &[&'static dyn Indicator]) -> Table {

@@ -2,9 +2,18 @@
 
 mod conv_layers;
 mod depth;
+pub mod diswot;
+mod epe_nas;
+mod fisher;
+mod grad_norm;
+mod grad_sign;
+mod grasp;
 mod images;
+mod jacov;
+mod l2_norm;
 pub mod linear_regions;
 mod live_conv_weights;
+pub mod loss;
 mod macs;
 mod meco;
 mod naswot;
@@ -16,19 +25,25 @@ pub mod ntk_regression;
 mod ntk_transfer;
 mod params;
 mod pca_entropy;
+mod plain;
 mod probe;
+pub mod probe_batch;
 mod progressivity;
 mod registry;
 mod settings;
 mod signs;
+mod snip;
 mod spectrum;
 mod swap;
+mod synflow;
 #[cfg(test)]
 mod tests;
+mod trainability;
 mod view;
 mod wide_ntk_condition;
 mod width;
 mod zen;
+mod zico;
 
 pub use images::Images;
 pub use linear_regions::LinearRegions;
@@ -177,6 +192,14 @@ pub enum IndicatorError {
         indicator: &'static str,
         /// Infinite, or not a number.
         value: f64,
+    },
+    /// A network that it is not defined for.
+    #[error("{indicator}: {reason}")]
+    Unfit {
+        /// The indicator.
+        indicator: &'static str,
+        /// What was found, and what was expected.
+        reason: String,
     },
     /// The architecture can't be built.
     #[error(transparent)]

@@ -4,6 +4,8 @@
 //! network of one candidate; what several indicators need of it is computed once. Runs come one after the other, so
 //! that only one network's activations are held.
 
+use super::jacov::input_correlations;
+use super::loss::{LossGradients, loss_gradients};
 use super::ntk::{Ntk, ntk};
 use super::signs::Signs;
 use super::{Images, IndicatorError, Settings, View, spectrum};
@@ -12,6 +14,7 @@ use crate::graph::Graph;
 use crate::network::{self, Activations, Weights};
 use crate::space::{NetworkSize, SearchSpace};
 use candle_core::{Device, Tensor};
+use nalgebra::DMatrix;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::cell::OnceCell;
@@ -50,6 +53,8 @@ pub struct Run<'a> {
     block_entropies: OnceCell<Vec<f64>>,
     kernels: OnceCell<Ntk>,
     cross_kernels: OnceCell<Ntk>,
+    loss_gradients: OnceCell<LossGradients>,
+    input_correlations: OnceCell<DMatrix<f64>>,
 }
 
 impl Probes {
@@ -65,6 +70,14 @@ impl Probes {
         let (kernel, features) = (batches(View::Kernel, 0)?, batches(View::Features, 1)?);
         let patches = patches(sizes[View::Regions as usize].input, settings.images, derive(seed, 2), &device)?;
         Ok(Self { settings, seed, device, sizes, kernel, features, patches })
+    }
+
+    /// These batches for all views.
+    #[cfg(test)]
+    pub(super) fn given(settings: Settings, images: [Tensor; 2], labels: [Vec<usize>; 2]) -> Self {
+        let space = SearchSpace::open("nas-bench-201").unwrap();
+        let batches = Batches { images, labels };
+        Self { kernel: batches.clone(), features: batches, ..Self::new(&space, settings, 0, Device::Cpu).unwrap() }
     }
 
     /// Whether the CPU computes.
@@ -101,6 +114,8 @@ impl Probes {
             block_entropies: OnceCell::new(),
             kernels: OnceCell::new(),
             cross_kernels: OnceCell::new(),
+            loss_gradients: OnceCell::new(),
+            input_correlations: OnceCell::new(),
         }
     }
 
@@ -262,6 +277,30 @@ impl Run<'_> {
     /// If Candle fails.
     pub fn cross_kernels(&self) -> Result<&Ntk, IndicatorError> {
         once(&self.cross_kernels, || Ok(ntk(self.graph, self.weights()?, self.images(), Some(self.second_images()))?))
+    }
+
+    /// The gradients of the batch's cross-entropy.
+    ///
+    /// # Errors
+    /// If Candle fails.
+    pub fn loss_gradients(&self) -> Result<&LossGradients, IndicatorError> {
+        once(&self.loss_gradients, || {
+            Ok(loss_gradients(self.graph, self.weights()?, self.images(), self.labels()[0], true)?)
+        })
+    }
+
+    /// How the samples' input Jacobians correlate, `[batch, batch]`.
+    ///
+    /// # Errors
+    /// If Candle fails.
+    pub fn input_correlations(&self) -> Result<&DMatrix<f64>, IndicatorError> {
+        once(&self.input_correlations, || Ok(input_correlations(self.graph, self.weights()?, self.images())?))
+    }
+
+    /// This run on other weights.
+    #[cfg(test)]
+    pub(super) fn on(self, weights: Weights) -> Self {
+        Self { weights: weights.into(), ..self }
     }
 }
 

@@ -2,6 +2,13 @@
 
 use super::conv_layers::ConvLayers;
 use super::depth::Depth;
+use super::epe_nas::EpeNas;
+use super::fisher::Fisher;
+use super::grad_norm::GradNorm;
+use super::grad_sign::GradSign;
+use super::grasp::Grasp;
+use super::jacov::Jacov;
+use super::l2_norm::L2Norm;
 use super::live_conv_weights::LiveConvWeights;
 use super::macs::Macs;
 use super::meco::Meco;
@@ -11,13 +18,18 @@ use super::ntk_entropy::NtkEntropy;
 use super::ntk_transfer::NtkTransfer;
 use super::params::Params;
 use super::pca_entropy::PcaEntropy;
+use super::plain::Plain;
 use super::progressivity::Progressivity;
+use super::snip::Snip;
 use super::swap::Swap;
+use super::synflow::SynFlow;
+use super::trainability::Trainability;
 use super::wide_ntk_condition::WideNtkCondition;
 use super::width::Width;
 use super::zen::Zen;
-use crate::yaml::closest;
+use super::zico::Zico;
 use super::{Indicator, LinearRegions, NtkCondition, NtkRegression};
+use crate::yaml::closest;
 
 /// The TEG three: trainability, expressivity, generalisation.
 pub fn teg() -> [&'static dyn Indicator; 3] {
@@ -40,6 +52,18 @@ pub fn all() -> Vec<&'static dyn Indicator> {
         &Progressivity,
         &Zen,
         &Meco,
+        &GradNorm,
+        &Snip,
+        &Plain,
+        &L2Norm,
+        &Fisher,
+        &Grasp,
+        &SynFlow,
+        &Zico,
+        &GradSign,
+        &Jacov,
+        &EpeNas,
+        &Trainability,
         &Params,
         &Macs,
         &LiveConvWeights,

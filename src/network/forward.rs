@@ -41,9 +41,24 @@ pub fn forward(graph: &Graph, weights: &Weights, input: &Tensor, mode: Mode) -> 
 /// # Errors
 /// If a weight is missing, or Candle fails.
 pub fn activations(graph: &Graph, weights: &Weights, input: &Tensor, mode: Mode) -> Result<Activations, WeightsError> {
+    activations_with(graph, weights, input, mode, |_, result| Ok(result))
+}
+
+/// As [`activations`], but each node's result is changed by `change` before others take it: what is added there, a
+/// gradient can be taken with respect to.
+///
+/// # Errors
+/// If a weight is missing, Candle fails, or `change` does.
+pub fn activations_with(
+    graph: &Graph,
+    weights: &Weights,
+    input: &Tensor,
+    mode: Mode,
+    mut change: impl FnMut(NodeId, Tensor) -> Result<Tensor, candle_core::Error>,
+) -> Result<Activations, WeightsError> {
     let mut all = Activations(Vec::with_capacity(graph.nodes().len()));
     for id in graph.ids() {
-        let result = evaluate(graph, weights, id, input, &all, mode)?;
+        let result = change(id, evaluate(graph, weights, id, input, &all, mode)?)?;
         all.0.push(result);
     }
     Ok(all)

@@ -6,7 +6,7 @@ mod reverse;
 mod weights;
 
 pub use device::Compute;
-pub use forward::{Activations, Mode, activations, between, forward};
+pub use forward::{Activations, Mode, activations, activations_with, between, forward};
 pub use reverse::{LayerGradient, PerSampleGradients};
 pub(crate) use weights::standard_normal;
 pub use weights::{Init, Weights, WeightsError};

@@ -25,8 +25,8 @@ pub struct LayerGradient {
 
 /// Walks a graph from its output to its input and yields each layer's weight gradients on the way.
 ///
-/// Cotangent n is that of sample n's summed outputs, Σ_c y\[n, c\]; so there are as many as samples. Biases and
-/// shifts are left out.
+/// Cotangent n is that of sample n's summed outputs, Σ_c y\[n, c\], where no others are given. Biases and shifts are
+/// left out.
 #[derive(Debug)]
 pub struct PerSampleGradients<'a> {
     graph: &'a Graph,
@@ -55,26 +55,38 @@ impl<'a> PerSampleGradients<'a> {
     /// # Errors
     /// If a weight is missing, or Candle fails.
     pub fn new(graph: &'a Graph, weights: &'a Weights, input: &Tensor) -> Result<Self, WeightsError> {
+        let (samples, outputs) = (input.dim(0)?, graph.output_shape().elements());
+        let eye = Tensor::eye(samples, input.dtype(), input.device())?.unsqueeze(2)?;
+        Self::with_cotangents(graph, weights, input, &eye.broadcast_as((samples, samples, outputs))?)
+    }
+
+    /// As [`Self::new`], with these gradients of scalars with respect to the outputs, `[cotangents, batch, outputs]`.
+    ///
+    /// # Errors
+    /// If a weight is missing, or Candle fails.
+    pub fn with_cotangents(
+        graph: &'a Graph,
+        weights: &'a Weights,
+        input: &Tensor,
+        seeds: &Tensor,
+    ) -> Result<Self, WeightsError> {
         let activations = activations(graph, weights, input, Mode::Train)?;
         let samples = input.dim(0)?;
-        let outputs = graph.output_shape().elements();
+        let seeded = seeds.dim(0)?;
         let ids: Vec<NodeId> = graph.ids().collect();
-        let eye = Tensor::eye(samples, input.dtype(), input.device())?;
         let largest = graph.nodes().iter().map(|node| node.shape.elements()).max().unwrap_or(1) * samples;
         let together = match input.device().is_cpu() {
-            true => (WALK / largest).clamp(1, samples),
-            false => samples,
+            true => (WALK / largest).clamp(1, seeded),
+            false => seeded,
         };
         let walk = |first: usize| -> Result<Walk, candle_core::Error> {
-            let count = together.min(samples - first);
+            let count = together.min(seeded - first);
             let dims: Vec<usize> = [vec![count * samples], graph.output_shape().dims()].concat();
-            let seed = eye.narrow(0, first, count)?.reshape((count * samples, 1))?;
             let mut cotangents = vec![None; ids.len()];
-            cotangents[graph.output().index()] =
-                Some(seed.broadcast_as((count * samples, outputs))?.contiguous()?.reshape(dims)?);
+            cotangents[graph.output().index()] = Some(seeds.narrow(0, first, count)?.contiguous()?.reshape(dims)?);
             Ok(Walk { cotangents, next: (1..ids.len()).rev() })
         };
-        let walks = (0..samples).step_by(together).map(walk).collect::<Result<_, _>>()?;
+        let walks = (0..seeded).step_by(together).map(walk).collect::<Result<_, _>>()?;
         Ok(Self { graph, weights, activations, samples, ids, walks })
     }
 
