@@ -3,16 +3,20 @@
 //! A quality is a weighted sum of an architecture's standings ([`Combine`]) in a reference sample of its space, which
 //! is drawn and scored once: it depends neither on who else is searched nor on the indicators' scales.
 
+mod correlate;
 mod evaluation;
 mod gates;
 mod rank;
 mod recipe;
+mod reference;
 mod truth;
 
+pub use correlate::{Correlations, Kind, Row, Scored};
 pub use evaluation::{Evaluation, Figure, TOPS};
 pub use gates::{Dropped, Why};
 pub use rank::Combine;
 pub use recipe::{QualitySection, Recipe, RecipeSection};
+pub use reference::{Reference, ReferenceKey, draw_reference, score_all};
 pub use truth::{Truth, TruthError};
 
 use crate::indicator::{Facts, Score, Values};

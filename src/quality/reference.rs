@@ -1,0 +1,124 @@
+//! The reference sample of a space: architectures that others' standings are taken in.
+
+use super::SampleScores;
+use crate::genotype::{ArchId, Genotype};
+use crate::indicator::{Indicator, Probes, Settings, score};
+use crate::space::SearchSpace;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// A scored reference sample, and what it depends on: it can be kept in a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// What the scores depend on.
+    pub of: ReferenceKey,
+    /// The architectures, as their space writes them, with their scores.
+    pub sample: Vec<(String, SampleScores)>,
+}
+
+/// What the scores of a reference sample depend on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReferenceKey {
+    /// Tegu's version.
+    pub tegu_version: String,
+    /// The space's file.
+    pub space: serde_json::Value,
+    /// How indicators were computed.
+    pub settings: Settings,
+    /// The seed of the draws, and of all batches and weights.
+    pub seed: u64,
+    /// Architectures.
+    pub count: usize,
+}
+
+/// Makes another stream than a search's: its first population is not the sample that it is ranked in.
+const STREAM: u64 = 0x5eed_0000_0000_0000;
+/// Draws in a row that bring nothing new, at which a small space counts as exhausted.
+const FRUITLESS: usize = 1000;
+
+/// Draws `count` living architectures of `space`, no two isomorphic; fewer where it has no more.
+pub fn draw_reference(space: &SearchSpace, count: usize, seed: u64) -> Vec<Genotype> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ STREAM);
+    let (mut known, mut sample, mut fruitless) = (std::collections::HashSet::<ArchId>::new(), vec![], 0);
+    while sample.len() < count && fruitless < FRUITLESS {
+        let genotype = space.sample(&mut rng);
+        match space.id(&genotype) {
+            Some(id) if known.insert(id) => {
+                sample.push(genotype);
+                fruitless = 0;
+            }
+            _ => fruitless += 1,
+        }
+    }
+    sample
+}
+
+/// Scores architectures on all cores, isomorphic ones once; `done` hears of each that is scored, and of how many there
+/// are. A failed score is absent.
+pub fn score_all(
+    probes: &Probes,
+    space: &SearchSpace,
+    genotypes: &[Genotype],
+    indicators: &[&'static dyn Indicator],
+    done: impl Fn(usize, usize) + Sync,
+) -> Vec<SampleScores> {
+    let ids: Vec<Option<ArchId>> = genotypes.par_iter().map(|genotype| space.id(genotype)).collect();
+    let mut first = HashMap::new();
+    for (at, id) in ids.iter().enumerate() {
+        if let Some(id) = id {
+            first.entry(id).or_insert(at);
+        }
+    }
+    let mut distinct: Vec<usize> = first.values().copied().collect();
+    distinct.sort_unstable();
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let one = |&at: &usize| {
+        let scores = score(probes, space, &genotypes[at], indicators);
+        done(1 + count.fetch_add(1, std::sync::atomic::Ordering::Relaxed), distinct.len());
+        scores.into_iter().filter_map(|(name, score)| Some((name.to_owned(), score.ok()?))).collect()
+    };
+    // A GPU takes one candidate at a time: all cores' would not fit its memory.
+    let scored: Vec<SampleScores> =
+        if probes.on_cpu() { distinct.par_iter().map(one).collect() } else { distinct.iter().map(one).collect() };
+    let scored: HashMap<usize, SampleScores> = distinct.into_iter().zip(scored).collect();
+    let of = |id: &Option<ArchId>| id.as_ref().map_or_else(SampleScores::new, |id| scored[&first[id]].clone());
+    ids.iter().map(of).collect()
+}
+
+impl Reference {
+    /// Draws and scores the sample of that key.
+    pub fn compute(
+        of: ReferenceKey,
+        probes: &Probes,
+        space: &SearchSpace,
+        indicators: &[&'static dyn Indicator],
+        done: impl Fn(usize, usize) + Sync,
+    ) -> Self {
+        let genotypes = draw_reference(space, of.count, of.seed);
+        let scores = score_all(probes, space, &genotypes, indicators, done);
+        let sample = genotypes.iter().map(|genotype| space.arch(genotype)).zip(scores).collect();
+        Self { of, sample }
+    }
+
+    /// Whether it is that of `key` and has these indicators.
+    pub fn serves(&self, key: &ReferenceKey, indicators: &[&'static dyn Indicator]) -> bool {
+        let has = |name: &str| self.sample.iter().any(|(_, scores)| scores.contains_key(name));
+        self.of == *key && indicators.iter().all(|indicator| has(indicator.facts().name))
+    }
+
+    /// The scores alone.
+    pub fn scores(&self) -> Vec<SampleScores> {
+        self.sample.iter().map(|(_, scores)| scores.clone()).collect()
+    }
+}
+
+impl ReferenceKey {
+    /// The key of a sample of `space`.
+    pub fn new(space: &SearchSpace, settings: &Settings, seed: u64, count: usize) -> Self {
+        let tegu_version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { tegu_version, space: space.definition().clone(), settings: settings.clone(), seed, count }
+    }
+}
