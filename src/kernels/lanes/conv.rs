@@ -7,7 +7,7 @@
 use super::super::vector::run_widest;
 use super::super::windows;
 use super::tiles::{Entry, InputSums, Pixels, WeightSums, line_width, lines_together};
-use super::{Cotangent, Dims, Lane, Sum};
+use super::{Cotangent, Dims, Lane, Map, Sum};
 use crate::graph::Window;
 use candle_core::Result;
 use std::ops::Range;
@@ -191,7 +191,7 @@ impl LaneConv {
         let [height, width] = self.input;
         assert_eq!(work.grad.dims.sample(), self.groups * self.outs * rows * columns, "a cotangent of the output");
         let of_group = self.ins * self.order.len();
-        let mut frame = vec![Lane::default(); self.outs * self.area];
+        let mut frame = Map::of_zeros(self.outs * self.area);
         let (mut factors, mut asked) = (Counted::default(), Counted::default());
         let everywhere = vec![1.0; if work.input.is_none() { self.ins * height * width } else { 0 }];
         if work.input.is_none() {

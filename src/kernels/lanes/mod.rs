@@ -5,19 +5,24 @@
 //! made zero is left out for all cotangents alike. All of it is sequential: several vectors of cotangents are several tasks.
 
 mod conv;
+mod memory;
 mod norm;
 mod pool;
 mod tiles;
 
 pub(crate) use conv::{LaneConv, Mask};
-pub(crate) use norm::{Norm, normalise};
+pub(crate) use memory::Map;
+pub(crate) use norm::{Norm, Normalised, normalise};
 pub(crate) use pool::{average_shares, max_pool};
 
-use super::vector::{Job, Simd, run_widest};
+use super::vector::{Job, Simd, prefetch, run_widest};
 use std::sync::Arc;
 
 /// Cotangents in a [`Lane`].
 pub(crate) const LANES: usize = 16;
+
+/// Lanes that are fetched ahead of their use where a map is only read.
+const AHEAD: usize = 16;
 
 /// One number for each of sixteen cotangents.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,7 +60,7 @@ impl Dims {
 #[derive(Clone, Debug)]
 pub(crate) struct Cotangent {
     pub(crate) dims: Dims,
-    pub(crate) map: Arc<Vec<Lane>>,
+    pub(crate) map: Arc<Map>,
     pub(crate) norm: Option<Arc<Norm>>,
 }
 
@@ -71,7 +76,7 @@ enum Change<'a> {
 }
 
 impl Cotangent {
-    pub(crate) fn new(dims: Dims, map: Vec<Lane>) -> Self {
+    pub(crate) fn new(dims: Dims, map: Map) -> Self {
         assert_eq!(map.len(), dims.elements(), "a lane for each element");
         Self { dims, map: Arc::new(map), norm: None }
     }
@@ -110,7 +115,7 @@ impl Cotangent {
 #[derive(Debug)]
 pub(crate) struct Sum {
     pub(crate) dims: Dims,
-    map: Vec<Lane>,
+    map: Map,
     before: Before,
 }
 
@@ -124,19 +129,17 @@ enum Before {
 }
 
 impl Sum {
-    /// A sum that begins with `before`, or zero; `memory` gives that of a new map.
-    pub(crate) fn new(dims: Dims, before: Option<Cotangent>, memory: impl FnOnce(usize) -> Vec<Lane>) -> Self {
-        match before {
-            None => Self { dims, map: memory(dims.elements()), before: Before::Zero },
+    /// A sum that begins with `before`, or zero.
+    pub(crate) fn new(dims: Dims, before: Option<Cotangent>) -> Self {
+        let other = match before {
+            None => return Self { dims, map: Map::of_anything(dims.elements()), before: Before::Zero },
             Some(Cotangent { map, norm: None, .. }) => match Arc::try_unwrap(map) {
-                Ok(map) => Self { dims, map, before: Before::Itself },
-                Err(map) => {
-                    let before = Before::Other(Cotangent { dims, map, norm: None });
-                    Self { dims, map: memory(dims.elements()), before }
-                }
+                Ok(map) => return Self { dims, map, before: Before::Itself },
+                Err(map) => Cotangent { dims, map, norm: None },
             },
-            Some(other) => Self { dims, map: memory(dims.elements()), before: Before::Other(other) },
-        }
+            Some(other) => other,
+        };
+        Self { dims, map: Map::of_anything(dims.elements()), before: Before::Other(other) }
     }
 
     /// The sum of one sample so far.
@@ -211,6 +214,7 @@ impl Write<'_> {
             for (row, start) in (0..self.from.len()).step_by(self.width).enumerate() {
                 let to = self.to.add(row * self.pitch * LANES + at);
                 for column in 0..self.width {
+                    prefetch(from.wrapping_add((start + column + AHEAD) * LANES));
                     let value = f(start + column, S::load(from.add((start + column) * LANES)));
                     let to = to.add(column * LANES);
                     match self.add {
@@ -232,8 +236,8 @@ pub(crate) fn add_scaled(to: &mut [Lane], from: &[Lane], factors: &[f32]) {
 }
 
 /// `[count, elements]` as lanes `[elements]`; those above `count` are zero.
-pub(crate) fn to_lanes(folded: &[f32], count: usize, elements: usize) -> Vec<Lane> {
-    let mut lanes = vec![Lane::default(); elements];
+pub(crate) fn to_lanes(folded: &[f32], count: usize, elements: usize) -> Map {
+    let mut lanes = Map::of_zeros(elements);
     for (at, values) in folded.chunks(elements.max(1)).take(count).enumerate() {
         lanes.iter_mut().zip(values).for_each(|(lane, value)| lane.0[at] = *value);
     }

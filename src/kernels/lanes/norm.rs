@@ -5,8 +5,8 @@
 //! take one pass over g; the input's gradient is written down only by whom it is handed on to ([`Cotangent`]).
 
 use super::super::batch_norm::{Statistics, statistics};
-use super::super::vector::{Job, Simd, run_widest};
-use super::{Change, Cotangent, Dims, LANES, Lane};
+use super::super::vector::{Job, Simd, prefetch, run_widest};
+use super::{AHEAD, Change, Cotangent, Dims, LANES, Lane};
 use candle_core::Tensor;
 
 /// The input's gradient as a function of the output's: `g · gain + offset + (x - mean) · slope`.
@@ -35,45 +35,62 @@ impl Norm {
 /// Pixels of which the sums are made in f32.
 const BLOCK: usize = 256;
 
-/// From the cotangent of batch normalisation's output: what makes its input's of it, and the scale's gradient, one
-/// for each channel.
+/// A batch normalisation's way back: what makes its input's gradient, and the scale's, one for each channel.
+#[derive(Debug)]
+pub(crate) struct Normalised {
+    pub(crate) norm: Norm,
+    pub(crate) of_scale: Vec<Lane>,
+}
+
+/// The ways back through several batch normalisations, inputs and scales of which are given, from the cotangent of their
+/// outputs, which is one for all.
 pub(crate) fn normalise(
-    input: &Tensor,
-    scale: &Tensor,
+    layers: &[(&Tensor, &Tensor)],
     grad: &Cotangent,
     eps: f64,
-) -> candle_core::Result<(Norm, Vec<Lane>)> {
+) -> candle_core::Result<Vec<Normalised>> {
     let Dims { batch, channels, .. } = grad.dims;
-    let (input, scale) = (input.flatten_all()?.to_vec1::<f32>()?, scale.to_vec1::<f32>()?);
     let (plane, count) = (grad.dims.plane(), (batch * grad.dims.plane()) as f64);
-    let statistics = statistics(&input, [batch, channels, plane]);
-    let one = |(channel, statistics): (usize, &Statistics)| {
-        let mean = statistics.mean as f32;
-        let (mut sum, mut along) = ([0f64; LANES], [0f64; LANES]);
-        for sample in 0..batch {
-            let place = (sample * channels + channel) * plane;
-            let (grad, input) = (&grad.map[place..][..plane], &input[place..][..plane]);
-            for (grad, x) in grad.chunks(BLOCK).zip(input.chunks(BLOCK)) {
+    let inputs: Vec<Vec<f32>> =
+        layers.iter().map(|(input, _)| input.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
+    let statistics: Vec<Vec<Statistics>> =
+        inputs.iter().map(|input| statistics(input, [batch, channels, plane])).collect();
+    let mut all_sums = vec![[[0f64; LANES]; 2]; layers.len() * channels];
+    for (at, grad) in grad.map.chunks(plane).enumerate() {
+        let channel = at % channels;
+        for (number, grad) in grad.chunks(BLOCK).enumerate() {
+            for (layer, input) in inputs.iter().enumerate() {
+                let x = &input[at * plane + number * BLOCK..][..grad.len()];
+                let mean = statistics[layer][channel].mean as f32;
                 let mut job = Sums { grad, x, mean, out: [Lane::default(); 2] };
                 // SAFETY: both slices have the same length.
                 unsafe { run_widest(&mut job) };
-                sum.iter_mut().zip(&job.out[0].0).for_each(|(sum, part)| *sum += f64::from(*part));
-                along.iter_mut().zip(&job.out[1].0).for_each(|(sum, part)| *sum += f64::from(*part));
+                for (sums, parts) in all_sums[layer * channels + channel].iter_mut().zip(&job.out) {
+                    sums.iter_mut().zip(&parts.0).for_each(|(sum, part)| *sum += f64::from(*part));
+                }
             }
         }
-        let deviation = (statistics.variance + eps).sqrt().recip();
-        let gain = f64::from(scale[channel]) * deviation;
-        let lane = |f: &dyn Fn(usize) -> f64| Lane(std::array::from_fn(|at| f(at) as f32));
-        let channel = Channel {
-            mean,
-            gain: gain as f32,
-            offset: lane(&|at| -gain * sum[at] / count),
-            slope: lane(&|at| -gain * deviation * deviation * along[at] / count),
+    }
+    let of_layer = |(layer, input): (usize, Vec<f32>)| {
+        let scale = layers[layer].1.to_vec1::<f32>()?;
+        let one = |channel: usize| {
+            let Statistics { mean, variance } = statistics[layer][channel];
+            let [sum, along] = &all_sums[layer * channels + channel];
+            let deviation = (variance + eps).sqrt().recip();
+            let gain = f64::from(scale[channel]) * deviation;
+            let lane = |f: &dyn Fn(usize) -> f64| Lane(std::array::from_fn(|at| f(at) as f32));
+            let channel = Channel {
+                mean: mean as f32,
+                gain: gain as f32,
+                offset: lane(&|at| -gain * sum[at] / count),
+                slope: lane(&|at| -gain * deviation * deviation * along[at] / count),
+            };
+            (channel, lane(&|at| along[at] * deviation))
         };
-        (channel, lane(&|at| along[at] * deviation))
+        let (channels, of_scale) = (0..channels).map(one).unzip();
+        Ok(Normalised { norm: Norm { input, channels }, of_scale })
     };
-    let (channels, of_scale) = statistics.iter().enumerate().map(one).unzip();
-    Ok((Norm { input, channels }, of_scale))
+    inputs.into_iter().enumerate().map(of_layer).collect()
 }
 
 /// `Σ g` and `Σ g·(x - mean)`.
@@ -96,6 +113,7 @@ impl Job for Sums<'_> {
                 let (grads, xs) = (self.grad.as_chunks::<4>(), self.x.as_chunks::<4>());
                 for (grads, xs) in grads.0.iter().zip(xs.0) {
                     for chain in 0..4 {
+                        prefetch(grads.as_ptr().cast::<f32>().wrapping_add((chain + AHEAD) * LANES));
                         let g = S::load(grads[chain].0.as_ptr().add(at));
                         sums[chain] = g.mul_add(one, sums[chain]);
                         along[chain] = g.mul_add(S::splat(xs[chain] - self.mean), along[chain]);

@@ -9,7 +9,8 @@ use super::{LayerGradient, Pass};
 use crate::graph::{Activation, BATCH_NORM_EPS, Conv2d, NodeId, Op, Role, Shape};
 pub(super) use crate::kernels::lanes::LANES;
 use crate::kernels::lanes::{
-    Cotangent, Dims, Lane, LaneConv, Mask, Sum, add_scaled, average_shares, from_lanes, max_pool, normalise, to_lanes,
+    Cotangent, Dims, Lane, LaneConv, Map, Mask, Normalised, Sum, add_scaled, average_shares, from_lanes, max_pool,
+    normalise, to_lanes,
 };
 use crate::kernels::with_values;
 use crate::network::WeightsError;
@@ -22,15 +23,15 @@ pub(super) struct Lanes {
     /// Lanes that have a cotangent; the others are zero.
     count: usize,
     reached: Vec<Option<Cotangent>>,
-    /// Memory of maps that are done with.
-    spare: Vec<Vec<Lane>>,
+    /// The ways back through batch normalisations that were found with another's, and from which map.
+    ahead: Vec<(NodeId, Arc<Map>, Normalised)>,
 }
 
 impl Lanes {
     /// Begins with `seeds`, `[cotangents, batch, outputs]`.
     pub(super) fn new(pass: &Pass, seeds: &Tensor) -> Result<Self, WeightsError> {
         let (count, output) = (seeds.dim(0)?, pass.graph.output());
-        let mut all = Self { count, reached: vec![None; pass.ids.len()], spare: vec![] };
+        let mut all = Self { count, reached: vec![None; pass.ids.len()], ahead: vec![] };
         all.reached[output.index()] = Some(unfold(seeds, count, dims(pass, output))?);
         Ok(all)
     }
@@ -50,8 +51,7 @@ impl Lanes {
             Op::Add => node.inputs.iter().for_each(|&input| self.add(input, &cotangent)),
             Op::Conv2d(conv) => layer = Some((Role::Weight, self.convolution(pass, id, conv, &cotangent)?)),
             Op::BatchNorm => {
-                let (scale, input) = (pass.weight(id, "weight")?, pass.activations.of(from));
-                let (norm, of_scale) = normalise(input, scale, &cotangent, BATCH_NORM_EPS)?;
+                let Normalised { norm, of_scale } = self.normalised(pass, id, &cotangent)?;
                 self.add(from, &Cotangent { norm: Some(Arc::new(norm)), ..cotangent.clone() });
                 layer = Some((Role::Scale, of_scale));
             }
@@ -93,14 +93,36 @@ impl Lanes {
                 for (to, part) in parts {
                     self.add(to, &unfold(&part, self.count, dims(pass, to))?);
                 }
-                self.spare(cotangent);
                 return Ok(of_weight.map(|(role, gradient)| LayerGradient { node: id, role, gradient }));
             }
         }
-        self.spare(cotangent);
         let Some((role, lanes)) = layer else { return Ok(None) };
         let gradient = Tensor::from_vec(from_lanes(&lanes, self.count), (self.count, lanes.len()), &Device::Cpu)?;
         Ok(Some(LayerGradient { node: id, role, gradient }))
+    }
+
+    /// The way back through a batch normalisation. Those that have the same cotangent, as the edges into one node of a
+    /// cell do, are found together, while it is in the cache.
+    fn normalised(&mut self, pass: &Pass, id: NodeId, cotangent: &Cotangent) -> Result<Normalised, WeightsError> {
+        let place = self.ahead.iter().position(|(node, ..)| *node == id);
+        if let Some((_, map, found)) = place.map(|place| self.ahead.swap_remove(place)) {
+            if Arc::ptr_eq(&map, &cotangent.map) {
+                return Ok(found);
+            }
+        }
+        let is_twin = |(node, reached): &(usize, &Option<Cotangent>)| {
+            let same = |other: &Cotangent| Arc::ptr_eq(&other.map, &cotangent.map) && other.norm.is_none();
+            pass.graph.nodes()[*node].op == Op::BatchNorm && reached.as_ref().is_some_and(same)
+        };
+        let twins = self.reached.iter().enumerate().filter(is_twin).map(|(node, _)| pass.ids[node]);
+        let nodes: Vec<NodeId> = std::iter::once(id).chain(twins).collect();
+        let input = |node: &NodeId| pass.activations.of(pass.graph.node(*node).inputs[0]);
+        let layers = nodes.iter().map(|node| Ok((input(node), pass.weight(*node, "weight")?)));
+        let layers: Vec<_> = layers.collect::<Result<_, WeightsError>>()?;
+        let mut found = normalise(&layers, cotangent, BATCH_NORM_EPS)?.into_iter();
+        let own = found.next().expect("as many as layers");
+        self.ahead.extend(nodes[1..].iter().zip(found).map(|(node, found)| (*node, cotangent.map.clone(), found)));
+        Ok(own)
     }
 
     /// The gradient of a convolution's weight; that of its input goes to the next node that is no ReLU.
@@ -140,7 +162,7 @@ impl Lanes {
         let whole = match self.reached[to.index()].take() {
             None => part.clone(),
             known => {
-                let mut sum = Sum::new(part.dims, known, |size| memory(&mut self.spare, size));
+                let mut sum = Sum::new(part.dims, known);
                 (0..part.dims.batch).for_each(|sample| part.write_sample(sample, sum.sample(sample), true));
                 sum.finish()
             }
@@ -159,24 +181,17 @@ impl Lanes {
     /// A sum that goes on with the cotangent of `to`; none for the network's input, of which nothing is asked.
     fn begin(&mut self, pass: &Pass, to: NodeId) -> Option<Sum> {
         let known = self.reached[to.index()].take();
-        (to.index() > 0).then(|| Sum::new(dims(pass, to), known, |size| memory(&mut self.spare, size)))
+        (to.index() > 0).then(|| Sum::new(dims(pass, to), known))
     }
 
     /// The map of a cotangent that is still to be normalised.
     fn written(&mut self, cotangent: Cotangent) -> Cotangent {
         let dims = cotangent.dims;
-        let mut sum = Sum::new(dims, Some(cotangent), |size| memory(&mut self.spare, size));
+        let mut sum = Sum::new(dims, Some(cotangent));
         for sample in 0..dims.batch {
             sum.sample(sample);
         }
         sum.finish()
-    }
-
-    /// Keeps the memory of a map that nobody else has.
-    fn spare(&mut self, cotangent: Cotangent) {
-        if let Ok(map) = Arc::try_unwrap(cotangent.map) {
-            self.spare.push(map);
-        }
     }
 
     /// `[cotangents · batch, …]`
@@ -199,12 +214,4 @@ fn dims(pass: &Pass, id: NodeId) -> Dims {
 fn unfold(folded: &Tensor, count: usize, dims: Dims) -> Result<Cotangent, candle_core::Error> {
     let values = folded.flatten_all()?.to_vec1::<f32>()?;
     Ok(Cotangent::new(dims, to_lanes(&values, count, dims.elements())))
-}
-
-/// Memory of a map, with anything in it.
-fn memory(spare: &mut Vec<Vec<Lane>>, size: usize) -> Vec<Lane> {
-    match spare.iter().position(|map| map.len() == size) {
-        Some(place) => spare.swap_remove(place),
-        None => vec![Lane::default(); size],
-    }
 }
