@@ -1,16 +1,22 @@
 //! Times the indicators phase by phase, in `fast` mode: `RAYON_NUM_THREADS=1 cargo bench --bench indicators`
-//! (with `--profile dev` where that is built already). A name as an argument times that architecture alone.
+//! (with `--profile dev` where that is built already). A name as an argument times that architecture alone, `random`
+//! random cells, `growth` how time grows with batch, width and image.
 //!
 //! All times are milliseconds of CPU time an architecture, over its three networks; `T` takes one batch, `T+G` two.
 
 use anyhow::{Result, anyhow};
 use candle_core::{Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use std::time::Instant;
+use tegu::graph::{Graph, Op};
 use tegu::indicator::linear_regions::count;
 use tegu::indicator::ntk::{condition, ntk};
-use tegu::indicator::{Images, NtkCondition, NtkRegression, Probes, SettingsSection, score};
+use tegu::indicator::{
+    Images, LinearRegions, Mode as Whose, NtkCondition, NtkRegression, Probes, SettingsSection, score, teg,
+};
 use tegu::network::{Init, Mode, PerSampleGradients, Weights, activations};
-use tegu::space::{Scale, SearchSpace};
+use tegu::space::{NetworkChanges, Scale, SearchSpace};
 
 const CONV3: &str = "nor_conv_3x3";
 const CONV1: &str = "nor_conv_1x1";
@@ -102,6 +108,93 @@ fn row(name: &str, space: &str, arch: &str) -> Result<()> {
     Ok(())
 }
 
+/// Live random cells of NAS-Bench-201: seconds of T and of E in `fast` mode, and of all three in `compat` mode, of which
+/// the released code takes 9.2 s.
+fn random_cells(fast: usize, compat: usize) -> Result<()> {
+    let space = SearchSpace::open("nas-bench-201")?;
+    let mut rng = ChaCha8Rng::seed_from_u64(201);
+    let alive = |cell: &_| space.lower(cell, Scale::Probe).is_ok_and(|graph| graph.is_alive());
+    let cells: Vec<_> = std::iter::repeat_with(|| space.sample(&mut rng)).filter(alive).take(fast).collect();
+    let probes = Probes::new(&space, SettingsSection::default().resolve(), 7, Device::Cpu)?;
+    score(&probes, &space, &cells[0], &[&NtkCondition]);
+    let (mut of_t, mut of_e) = (vec![], vec![]);
+    for cell in &cells {
+        let start = clock();
+        score(&probes, &space, cell, &[&NtkCondition]);
+        let between = clock();
+        score(&probes, &space, cell, &[&LinearRegions]);
+        of_t.push((between - start) * 1e3);
+        of_e.push((clock() - between) * 1e3);
+    }
+    let whole: Vec<f64> = of_t.iter().zip(&of_e).map(|(t, e)| t + e).collect();
+    let mean = |times: &[f64]| times.iter().sum::<f64>() / times.len() as f64;
+    let most = whole.iter().copied().fold(0.0, f64::max);
+    let (t, e) = (mean(&of_t), mean(&of_e));
+    println!("\n{fast} random cells: T {t:.1} ms, E {e:.1} ms, T+E {:.1} ms on average, {most:.1} ms at most", t + e);
+    let section = SettingsSection { mode: Whose::Compat, ..SettingsSection::default() };
+    let probes = Probes::new(&space, section.resolve(), 7, Device::Cpu)?;
+    let start = clock();
+    cells.iter().take(compat).for_each(|cell| drop(score(&probes, &space, cell, &teg())));
+    let seconds = (clock() - start) / compat as f64;
+    println!(
+        "{compat} of them in compat mode: T+G+E {seconds:.2} s on average, {:.0} times the released code's speed",
+        9.2 / seconds
+    );
+    Ok(())
+}
+
+/// Multiply-adds of one cotangent's and sample's reverse pass: two products a layer, but one for layers on the input.
+fn reverse_macs(graph: &Graph) -> u64 {
+    let of_layer = |id| {
+        let node = graph.node(id);
+        match node.op {
+            Op::Conv2d(_) | Op::Linear { .. } => {
+                let weight = &graph.node_parameters(id)[0];
+                let once = (weight.dims.iter().product::<usize>() * node.shape.pixels()) as u64;
+                if node.inputs[0].index() == 0 { once } else { 2 * once }
+            }
+            _ => 0,
+        }
+    };
+    graph.ids().map(of_layer).sum()
+}
+
+/// Milliseconds of one network's kernel, and billions of multiply-adds of its reverse pass a second; those that a zero
+/// lets be left out count, too.
+fn kernel_of(arch: &str, batch: usize, width: usize, side: usize) -> Result<(f64, f64)> {
+    let changes = NetworkChanges { input: Some([3, side, side]), width: Some(width), depth: Some(1), classes: None };
+    let space = SearchSpace::open("nas-bench-201")?.with_network(&changes)?;
+    let graph = space.lower(&space.parse_arch(arch)?, Scale::Full)?.live()?;
+    let weights = Weights::random(&graph, Init::TorchDefault, 1, &Device::Cpu)?;
+    let images = images([3, side, side], batch, 1)?;
+    let forward = time(|| Ok(activations(&graph, &weights, &images, Mode::Train).map(drop)?))?;
+    let gradients =
+        time(|| Ok(PerSampleGradients::new(&graph, &weights, &images)?.try_for_each(|layer| layer.map(drop))?))?;
+    let all = time(|| Ok(ntk(&graph, &weights, &images, None)?))?;
+    let macs = reverse_macs(&graph) as f64 * (batch * batch) as f64;
+    Ok((all, macs / (gradients - forward) * 1e-6))
+}
+
+/// How fast this machine multiplies matrices, how near to that the reverse pass comes, and how its time grows.
+fn growth() -> Result<()> {
+    const SIDE: usize = 768;
+    let matrix = Tensor::randn(0f32, 1.0, (SIDE, SIDE), &Device::Cpu)?;
+    let product = (SIDE * SIDE * SIDE) as f64 / time(|| Ok(matrix.matmul(&matrix)?))? * 1e-6;
+    println!("\nproduct of matrices: {product:.1} Gmac/s; kernel of one network:");
+    println!("{:<14}{:>6}{:>6}{:>6}{:>10}{:>10}{:>8}", "", "N", "C", "side", "ms", "Gmac/s", "share");
+    let (dense, mixed) = (cell([CONV3; 6]), cell([CONV3, CONV1, SKIP, POOL, CONV3, CONV1]));
+    let sizes =
+        [(16, 3, 32), (8, 3, 32), (32, 3, 32), (64, 3, 32), (16, 8, 32), (16, 16, 32), (16, 3, 16), (16, 3, 64)];
+    for (name, arch) in [("conv3x3", dense), ("mixed", mixed)] {
+        for (batch, width, side) in sizes {
+            let (milliseconds, speed) = kernel_of(&arch, batch, width, side)?;
+            print!("{name:<14}{batch:>6}{width:>6}{side:>6}{milliseconds:>10.1}");
+            println!("{speed:>10.1}{:>7.0}%", 100.0 * speed / product);
+        }
+    }
+    Ok(())
+}
+
 fn main() -> Result<()> {
     println!("{} threads; ms", rayon::current_num_threads());
     print!("{:<14}{:>8}{:>9}{:>9}{:>8}{:>8}", "", "build", "forward", "reverse", "Gram", "eigen");
@@ -119,6 +212,12 @@ fn main() -> Result<()> {
     }
     if wanted("macro") {
         row("macro", "mobilenet-macro", "11211021")?;
+    }
+    if wanted("random") {
+        random_cells(40, 4)?;
+    }
+    if wanted("growth") {
+        growth()?;
     }
     Ok(())
 }

@@ -123,10 +123,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     // In blocks, so that lines come as they are ready and in order.
     let together = if probes.on_cpu() { 4 * rayon::current_num_threads() } else { 1 };
     for block in genotypes.chunks(together) {
-        let block: Vec<Line> = block
-            .par_iter()
-            .map(|genotype| line(&space, &probes, genotype, args))
-            .collect::<Result<_, _>>()?;
+        let block: Vec<Line> =
+            block.par_iter().map(|genotype| line(&space, &probes, genotype, args)).collect::<Result<_, _>>()?;
         if args.json {
             block.iter().try_for_each(print_json)?;
         } else {
@@ -170,7 +168,15 @@ fn line(space: &SearchSpace, probes: &Probes, genotype: &Genotype, args: &Args) 
     }
     let id = space.id(genotype).map(|id| id.to_string());
     let networks = args.by_network.then_some(networks);
-    Ok(Line { arch: space.arch(genotype), id, indicators: values, networks, params: cost.params, macs: cost.macs, state })
+    Ok(Line {
+        arch: space.arch(genotype),
+        id,
+        indicators: values,
+        networks,
+        params: cost.params,
+        macs: cost.macs,
+        state,
+    })
 }
 
 fn table(lines: &[Line], indicators: &[&'static dyn Indicator]) -> Table {

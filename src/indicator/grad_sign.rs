@@ -28,9 +28,9 @@ impl Indicator for GradSign {
     }
 
     fn evaluate(&self, run: &Run) -> Result<f64, IndicatorError> {
-        let logits = run.activations()?.of(run.graph().output());
-        let seeds = loss_cotangents(logits, run.labels()[0])?;
-        let gradients = PerSampleGradients::with_cotangents(run.graph(), run.weights()?, run.images(), &seeds)?;
+        let [labels, _] = run.labels();
+        let seeds = |logits: &Tensor| loss_cotangents(logits, labels);
+        let gradients = PerSampleGradients::with_seeds(run.graph(), run.weights()?, run.images(), seeds)?;
         let mut sum = 0.0;
         for layer in gradients {
             let layer = layer?;

@@ -68,16 +68,18 @@ impl Difficulty {
         images: &Tensor,
         labels: &[usize],
     ) -> Result<Vec<f64>, IndicatorError> {
-        let logits = forward(graph, weights, images, Mode::Train)?;
         let squares = |rows: &Tensor| -> Result<Vec<f64>, candle_core::Error> {
             Ok(rows.sqr()?.sum(1)?.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
         };
         let mut sums = vec![0.0; labels.len()];
         match self {
-            Self::El2n => sums = squares(&prediction_errors(&logits, labels)?)?,
+            Self::El2n => {
+                let logits = forward(graph, weights, images, Mode::Train)?;
+                sums = squares(&prediction_errors(&logits, labels)?)?;
+            }
             Self::GraNd => {
-                let seeds = loss_cotangents(&logits, labels)?;
-                for layer in PerSampleGradients::with_cotangents(graph, weights, images, &seeds)? {
+                let seeds = |logits: &Tensor| loss_cotangents(logits, labels);
+                for layer in PerSampleGradients::with_seeds(graph, weights, images, seeds)? {
                     sums.iter_mut().zip(squares(&layer?.gradient)?).for_each(|(sum, square)| *sum += square);
                 }
             }

@@ -113,9 +113,9 @@ struct BatchNorm {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Statistics {
-    mean: f64,
-    variance: f64,
+pub(super) struct Statistics {
+    pub(super) mean: f64,
+    pub(super) variance: f64,
 }
 
 impl Statistics {
@@ -242,7 +242,7 @@ impl BatchNorm {
 }
 
 /// Mean and variance of each channel, relative to its first number so that a large mean costs no digits.
-fn statistics(input: &[f32], [batch, channels, pixels]: [usize; 3]) -> Vec<Statistics> {
+pub(super) fn statistics(input: &[f32], [batch, channels, pixels]: [usize; 3]) -> Vec<Statistics> {
     let mut all = vec![Statistics::default(); channels];
     let count = (batch * pixels) as f64;
     for_each_block(

@@ -89,7 +89,7 @@ pub fn max_pool2d_input_gradient(input: &Tensor, grad: &Tensor, window: Window) 
 
 /// Pooling of images of known size.
 #[derive(Clone, Copy, Debug)]
-struct Pool {
+pub(super) struct Pool {
     window: Window,
     height: usize,
     width: usize,
@@ -106,7 +106,7 @@ impl Pool {
         Self::of_size(window, height, width)
     }
 
-    fn of_size(window: Window, height: usize, width: usize) -> Result<Self> {
+    pub(super) fn of_size(window: Window, height: usize, width: usize) -> Result<Self> {
         let (rows, columns) = windows(window, height, width)?;
         if window.padding > window.kernel / 2 || window.dilation != 1 {
             bail!("pooling takes dilation 1 and padding of at most half the kernel, found {window:?}");
@@ -123,7 +123,7 @@ impl Pool {
     }
 
     /// One over the number of pixels in each window.
-    fn shares(&self) -> Vec<f32> {
+    pub(super) fn shares(&self) -> Vec<f32> {
         let mut counts = vec![0f32; self.map()];
         self.for_each_run(|_, windows| counts[windows].iter_mut().for_each(|count| *count += 1.0));
         counts.iter().map(|count| count.recip()).collect()
@@ -209,8 +209,8 @@ impl Pool {
         out
     }
 
-    /// The gradient for cotangents of the whole batch one after the other.
-    fn max_gradient(&self, input: &[f32], grad: &[f32]) -> Vec<f32> {
+    /// The pixel of the maximum of each window.
+    pub(super) fn chosen(&self, input: &[f32]) -> Vec<u32> {
         let mut chosen = vec![0u32; input.len() / self.pixels() * self.map()];
         let scratch = || vec![0.0; self.map()];
         for_each_block(&mut chosen, self.map(), input.len(), scratch, |maxima, plane, chosen| {
@@ -232,6 +232,12 @@ impl Pool {
                 }
             });
         });
+        chosen
+    }
+
+    /// The gradient for cotangents of the whole batch one after the other.
+    fn max_gradient(&self, input: &[f32], grad: &[f32]) -> Vec<f32> {
+        let chosen = self.chosen(input);
         let planes = input.len() / self.pixels();
         let mut out = vec![0.0; grad.len() / self.map() * self.pixels()];
         for_each_block(

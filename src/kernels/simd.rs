@@ -10,9 +10,7 @@
 //! The instruction set is chosen when the program runs. On one machine an output's operations and their
 //! order depend on the shapes alone.
 
-use super::vector::Simd;
-#[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{__m256, __m512};
+use super::vector::{Job, Simd, run_widest, unrolled};
 
 /// Most lanes that a vector has: slices are read up to a multiple of this.
 pub(super) const MAX_LANES: usize = 16;
@@ -68,15 +66,9 @@ pub(super) fn correlate(
     assert!(reach <= x.len(), "the image ends before the last tap");
     assert!(length <= out_stride && rows * out_stride <= out.len(), "the output is too short");
     assert_eq!(packed.len(), rows * offsets.len(), "a weight for each row and tap");
-    let job = Correlation { rows, packed, offsets, x: x.as_ptr(), length, out: out.as_mut_ptr(), out_stride };
-    // SAFETY: the instruction set is there, and the assertions above bound every access.
-    match isa() {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { correlate_avx512(&job) },
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { correlate_avx2(&job) },
-        Isa::Portable => unsafe { job.run::<[f32; 4]>() },
-    }
+    let mut job = Correlation { rows, packed, offsets, x: x.as_ptr(), length, out: out.as_mut_ptr(), out_stride };
+    // SAFETY: the assertions above bound every access.
+    unsafe { run_widest(&mut job) }
 }
 
 /// `out[m][r] += Σ_j a[m][j] · x[offset[r] + j]` for `j` below `length`, a multiple of [`MAX_LANES`];
@@ -89,77 +81,9 @@ pub(super) fn dot(rows: usize, a: &[f32], offsets: &[usize], x: &[f32], length: 
     assert!(length.is_multiple_of(MAX_LANES), "whole vectors");
     assert!(reach <= x.len(), "the image ends before the last tap");
     assert!(rows * length <= a.len() && rows * offsets.len() <= out.len(), "a row for each output");
-    let job = Dot { rows, a: a.as_ptr(), offsets, x: x.as_ptr(), length, out: out.as_mut_ptr() };
-    // SAFETY: the instruction set is there, and the assertions above bound every access.
-    match isa() {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { dot_avx512(&job) },
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { dot_avx2(&job) },
-        Isa::Portable => unsafe { job.run::<[f32; 4]>() },
-    }
-}
-
-/// Writes out a loop over a constant number of up to nine steps: the compiler keeps an array in registers
-/// only where every index is a constant, and does not unroll by itself in the `dev` profile.
-macro_rules! unrolled {
-    ($i:ident in $count:expr, $body:expr) => {
-        unrolled!(@ $i, $count, $body, 0 1 2 3 4 5 6 7 8)
-    };
-    (@ $i:ident, $count:expr, $body:expr, $($at:literal)*) => {
-        $({
-            #[allow(non_upper_case_globals)]
-            const $i: usize = $at;
-            if $i < $count {
-                $body;
-            }
-        })*
-    };
-}
-
-enum Isa {
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    Portable,
-}
-
-fn isa() -> Isa {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
-            return Isa::Avx512;
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return Isa::Avx2;
-        }
-    }
-    Isa::Portable
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl")]
-unsafe fn correlate_avx512(job: &Correlation) {
-    unsafe { job.run::<__m512>() }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn correlate_avx2(job: &Correlation) {
-    unsafe { job.run::<__m256>() }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl")]
-unsafe fn dot_avx512(job: &Dot) {
-    unsafe { job.run::<__m512>() }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn dot_avx2(job: &Dot) {
-    unsafe { job.run::<__m256>() }
+    let mut job = Dot { rows, a: a.as_ptr(), offsets, x: x.as_ptr(), length, out: out.as_mut_ptr() };
+    // SAFETY: the assertions above bound every access.
+    unsafe { run_widest(&mut job) }
 }
 
 struct Correlation<'a> {
@@ -172,9 +96,9 @@ struct Correlation<'a> {
     out_stride: usize,
 }
 
-impl Correlation<'_> {
+impl Job for Correlation<'_> {
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self) {
+    unsafe fn run<S: Simd>(&mut self) {
         for (start, width) in panels(self.rows) {
             // SAFETY: the panel lies within the packed weights and the output.
             unsafe {
@@ -198,7 +122,9 @@ impl Correlation<'_> {
             }
         }
     }
+}
 
+impl Correlation<'_> {
     /// `M` of the `width` rows of the panel that begins with row `start`, from its row `first`.
     #[inline(always)]
     unsafe fn panel<S: Simd, const M: usize, const N: usize>(&self, start: usize, first: usize, width: usize) {
@@ -256,9 +182,9 @@ struct Dot<'a> {
     out: *mut f32,
 }
 
-impl Dot<'_> {
+impl Job for Dot<'_> {
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self) {
+    unsafe fn run<S: Simd>(&mut self) {
         let mut row = 0;
         // SAFETY: rows and taps are within the bounds that `dot` asserted.
         unsafe {
@@ -278,7 +204,9 @@ impl Dot<'_> {
             }
         }
     }
+}
 
+impl Dot<'_> {
     #[inline(always)]
     unsafe fn taps<S: Simd, const M: usize, const R: usize>(&self, row: usize) {
         let count = self.offsets.len();
@@ -323,9 +251,8 @@ impl Dot<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::vector::Isa;
     use super::*;
-
-    type Loops = (fn(&Correlation), fn(&Dot));
 
     /// Every instruction set that this machine has, against the formula.
     fn check(rows: usize, taps: usize, length: usize) {
@@ -342,23 +269,16 @@ mod tests {
             expected.1[row * taps + tap] += factors[row * padded + j] * x[offsets[tap] + j];
         }
         // The numbers are multiples of 1/64 and small, so every order of summation is exact.
-        let mut runs: Vec<Loops> =
-            vec![(|job| unsafe { job.run::<[f32; 4]>() }, |job| unsafe { job.run::<[f32; 4]>() })];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
-                runs.push((|job| unsafe { correlate_avx512(job) }, |job| unsafe { dot_avx512(job) }));
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                runs.push((|job| unsafe { correlate_avx2(job) }, |job| unsafe { dot_avx2(job) }));
-            }
-        }
-        for (correlate, dot) in runs {
+        for isa in Isa::available() {
             let (mut out, mut sums) = (vec![f32::NAN; rows * padded], vec![1.0; rows * taps]);
             let (packed, offsets, x) = (&packed[..], &offsets[..], x.as_ptr());
             let (length, out_stride) = (padded, padded);
-            correlate(&Correlation { rows, packed, offsets, x, length, out: out.as_mut_ptr(), out_stride });
-            dot(&Dot { rows, a: factors.as_ptr(), offsets, x, length, out: sums.as_mut_ptr() });
+            // SAFETY: the lengths are those that `correlate` and `dot` ask for.
+            unsafe {
+                let out = out.as_mut_ptr();
+                isa.run(&mut Correlation { rows, packed, offsets, x, length, out, out_stride });
+                isa.run(&mut Dot { rows, a: factors.as_ptr(), offsets, x, length, out: sums.as_mut_ptr() });
+            }
             assert_eq!(out, expected.0, "correlate {rows} {taps} {length}");
             assert_eq!(sums, expected.1, "dot {rows} {taps} {length}");
         }

@@ -17,6 +17,102 @@ pub(super) trait Simd: Copy {
     unsafe fn sum(self) -> f32;
 }
 
+/// Fetches what is at `from` into the nearest cache, soon; anything may be there.
+#[inline(always)]
+pub(super) fn prefetch(from: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: prefetching faults nowhere.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(from.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
+}
+
+/// Work that is written once for all vector registers.
+pub(super) trait Job {
+    /// Does it with registers `S`, which this machine must have.
+    unsafe fn run<S: Simd>(&mut self);
+}
+
+/// An instruction set.
+#[derive(Clone, Copy)]
+pub(super) enum Isa {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+impl Isa {
+    /// Those of this machine, the widest first.
+    pub(super) fn available() -> impl Iterator<Item = Self> {
+        let all = [
+            #[cfg(target_arch = "x86_64")]
+            (Self::Avx512, is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl")),
+            #[cfg(target_arch = "x86_64")]
+            (Self::Avx2, is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")),
+            (Self::Portable, true),
+        ];
+        all.into_iter().filter_map(|(isa, available)| available.then_some(isa))
+    }
+
+    /// Whether there are thirty-two registers.
+    pub(super) fn is_wide(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => false,
+            Self::Portable => <[f32; 4]>::WIDE,
+        }
+    }
+
+    /// Does `job` with this set's registers.
+    ///
+    /// # Safety
+    /// The set must be available, and the job's accesses within bounds.
+    pub(super) unsafe fn run(self, job: &mut impl Job) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { x86::run_avx512(job) },
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { x86::run_avx2(job) },
+            Self::Portable => unsafe { job.run::<[f32; 4]>() },
+        }
+    }
+}
+
+/// Does `job` with the widest registers of this machine. On one machine an output's operations and their order
+/// depend on the job alone.
+///
+/// # Safety
+/// The job's accesses must be within bounds.
+pub(super) unsafe fn run_widest(job: &mut impl Job) {
+    let widest = Isa::available().next().unwrap_or(Isa::Portable);
+    unsafe { widest.run(job) }
+}
+
+/// Writes out a loop over a constant number of up to nine steps: the compiler keeps an array in registers
+/// only where every index is a constant, and does not unroll by itself in the `dev` profile.
+macro_rules! unrolled {
+    ($i:ident in $count:expr, $body:expr) => {
+        unrolled!(@ $i, $count, $body, 0 1 2 3 4 5 6 7 8)
+    };
+    (@ $i:ident, $count:expr, $body:expr, $($at:literal)*) => {
+        $({
+            #[allow(non_upper_case_globals)]
+            const $i: usize = $at;
+            if $i < $count {
+                $body;
+            }
+        })*
+    };
+}
+
+pub(super) use unrolled;
+
 impl Simd for [f32; 4] {
     const LANES: usize = 4;
     const WIDE: bool = cfg!(target_arch = "aarch64");
@@ -56,6 +152,16 @@ impl Simd for [f32; 4] {
 mod x86 {
     use std::arch::x86_64::*;
     pub(super) use std::arch::x86_64::{__m256, __m512};
+
+    #[target_feature(enable = "avx512f,avx512vl")]
+    pub(super) unsafe fn run_avx512(job: &mut impl super::Job) {
+        unsafe { job.run::<__m512>() }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn run_avx2(job: &mut impl super::Job) {
+        unsafe { job.run::<__m256>() }
+    }
 
     impl super::Simd for __m512 {
         const LANES: usize = 16;

@@ -72,12 +72,7 @@ pub struct Scored<'a> {
 
 impl Scored<'_> {
     /// Evaluates indicators, recipes, and the controls `macs`, `params` (both counted as publications do) and `random`.
-    pub fn correlate(
-        &self,
-        indicators: &[&'static dyn Indicator],
-        recipes: &[Recipe],
-        seed: u64,
-    ) -> Correlations {
+    pub fn correlate(&self, indicators: &[&'static dyn Indicator], recipes: &[Recipe], seed: u64) -> Correlations {
         let row = |name: &str, kind, scores: Vec<Option<f64>>| {
             let evaluation = Evaluation::new(&scores, &self.truth.values, seed);
             Row { name: name.to_owned(), kind, evaluation, seconds: None, scores }

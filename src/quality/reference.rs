@@ -46,7 +46,7 @@ pub fn draw_reference(space: &SearchSpace, count: usize, seed: u64) -> Vec<Genot
     while sample.len() < count && fruitless < FRUITLESS {
         let genotype = space.sample(&mut rng);
         match space.id(&genotype) {
-            Some(id) if known.insert(id) => {
+            Some(id) if known.insert(id.clone()) => {
                 sample.push(genotype);
                 fruitless = 0;
             }

@@ -1,0 +1,66 @@
+//! The memory of maps, used again and again: fresh memory costs more than what is computed in it, since the system
+//! hands it out page by page.
+
+use super::Lane;
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+
+/// Most lanes that a thread keeps for later (64 MiB).
+const KEPT: usize = 1 << 20;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<Lane>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lanes whose memory is kept for the next map of this size.
+#[derive(Debug, Default)]
+pub(crate) struct Map(Vec<Lane>);
+
+impl Map {
+    /// Lanes with anything in them.
+    pub(super) fn of_anything(size: usize) -> Self {
+        let known = SPARE.with_borrow_mut(|spare| {
+            let place = spare.iter().position(|map| map.len() == size)?;
+            Some(spare.swap_remove(place))
+        });
+        Self(known.unwrap_or_else(|| vec![Lane::default(); size]))
+    }
+
+    /// Zeros.
+    pub(super) fn of_zeros(size: usize) -> Self {
+        let mut map = Self::of_anything(size);
+        map.fill(Lane::default());
+        map
+    }
+}
+
+impl Deref for Map {
+    type Target = [Lane];
+
+    fn deref(&self) -> &[Lane] {
+        &self.0
+    }
+}
+
+impl DerefMut for Map {
+    fn deref_mut(&mut self) -> &mut [Lane] {
+        &mut self.0
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        let map = std::mem::take(&mut self.0);
+        // At the end of a thread there is no later.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            let mut kept: usize = spare.iter().map(Vec::len).sum();
+            while kept + map.len() > KEPT && !spare.is_empty() {
+                kept -= spare.remove(0).len();
+            }
+            if !map.is_empty() && map.len() <= KEPT {
+                spare.push(map);
+            }
+        });
+    }
+}
