@@ -14,7 +14,7 @@ impl Indicator for Macs {
             direction: Direction::Maximize,
             description: "size: multiply-accumulates of what takes part in the result",
             formula: "Σ over live convolutions and linear layers of weights × pixels of the output",
-            source: "a count of the graph; the baseline of Abdelfattah et al. 2021, Section 4",
+            source: "a count of the graph",
             view: View::Architecture,
             cost: "none",
         }

@@ -1,7 +1,7 @@
 //! Trainability: how far from each other's copies the feature maps of each layer are.
 //!
 //! Σ over convolutions of the smallest eigenvalue of the Pearson correlation between the channels of their output
-//! (Jiang et al. 2023, MeCo, Section 4). The paper takes one random image; here it is the whole batch. A layer that has no
+//! (Jiang et al. 2023, MeCo). The paper takes one random image; here it is the whole batch. A layer that has no
 //! more samples (images × pixels) than channels adds nothing: its correlation is singular.
 
 use super::{Facts, Indicator, IndicatorError, Run, View, spectrum};
@@ -20,7 +20,7 @@ impl Indicator for Meco {
             direction: Direction::Maximize,
             description: "trainability: how far from each other's copies the feature maps of a layer are",
             formula: "Σ over convolutions of λ_min of the Pearson correlation of their output's channels",
-            source: "Jiang et al. 2023 (MeCo), Section 4",
+            source: "Jiang et al. 2023 (MeCo), the proxy itself (not MeCo_opt)",
             view: View::Features,
             cost: "a forward pass, and the eigenvalues of a matrix as wide as each layer",
         }

@@ -14,7 +14,7 @@ impl Indicator for Params {
             direction: Direction::Maximize,
             description: "size: trained parameters of what takes part in the result",
             formula: "number of weights, biases, scales and shifts of the live graph",
-            source: "a count of the graph; the baseline of Abdelfattah et al. 2021, Section 4",
+            source: "a count of the graph",
             view: View::Architecture,
             cost: "none",
         }

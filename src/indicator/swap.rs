@@ -1,7 +1,7 @@
 //! Expressivity: how many ReLU units answer a batch each in its own way.
 //!
 //! A unit's pattern is its sign for each image of the batch; the score is the number of distinct patterns among all
-//! units (Peng et al. 2024, SWAP-NAS, Section 3.2, the score without its regulariser).
+//! units (Peng et al. 2024, SWAP-NAS: the SWAP-Score without its regulariser).
 
 use super::{Facts, Indicator, IndicatorError, Run, View};
 use crate::objective::Direction;
@@ -17,7 +17,7 @@ impl Indicator for Swap {
             direction: Direction::Maximize,
             description: "expressivity: how many ReLU units answer the batch each in its own way",
             formula: "number of distinct sign patterns of ReLU units over the images",
-            source: "Peng et al. 2024 (SWAP-NAS), Section 3.2",
+            source: "Peng et al. 2024 (SWAP-NAS), the SWAP-Score",
             view: View::Features,
             cost: "a forward pass",
         }

@@ -21,7 +21,7 @@ const NOISE: f64 = 0.01;
 /// Images of the paper's batch.
 const IMAGES: usize = 16;
 /// The purpose of this indicator's draws.
-const DRAWS: u64 = 0x7a65_6e;
+const DRAWS: u64 = 0x007a_656e;
 
 impl Indicator for Zen {
     fn facts(&self) -> &'static Facts {
