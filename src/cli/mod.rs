@@ -3,9 +3,11 @@
 //! Exit codes: 0 all went well, 1 it failed, 2 the input is at fault (arguments, a config, a space, a profile, a
 //! model), 130 interrupted.
 
+mod correlate;
 mod export;
 mod interrupt;
 mod network;
+mod probing;
 mod profile;
 mod progress;
 mod report;
@@ -14,6 +16,7 @@ mod score;
 mod search;
 
 use crate::device::{DeviceError, ProfileError};
+use crate::quality::TruthError;
 use crate::space::SpaceError;
 use crate::study::StudyError;
 use crate::study::store::StoreError;
@@ -46,6 +49,8 @@ enum Command {
     Search(search::Args),
     /// Score architectures without training
     Score(score::Args),
+    /// Hold every indicator against the accuracies of trained networks
+    Correlate(correlate::Args),
     /// Write one architecture as ONNX
     Export(export::Args),
     /// Measure the latency of any ONNX model
@@ -81,7 +86,8 @@ pub fn main() -> ExitCode {
     log_to_stderr(cli.verbose, cli.quiet);
     let result = match &cli.command {
         Command::Search(args) => search::run(args, cli.quiet),
-        Command::Score(args) => score::run(args),
+        Command::Score(args) => score::run(args, cli.quiet),
+        Command::Correlate(args) => correlate::run(args, cli.quiet),
         Command::Export(args) => export::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Report(args) => report::run(args),
@@ -116,6 +122,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         || error.is::<YamlError>()
         || error.is::<SpaceError>()
         || error.is::<ProfileError>()
+        || error.is::<TruthError>()
         || error.downcast_ref().is_some_and(DeviceError::is_input)
         || error.downcast_ref().is_some_and(StoreError::is_input)
         || error.downcast_ref().is_some_and(StudyError::is_input);

@@ -1,10 +1,11 @@
 //! `tegu score`: indicators of single architectures.
 
 use super::network::{SpaceArgs, input_error};
+use super::probing::{Indicators, ProbeArgs, indicators, recipe};
 use super::{print, print_json};
 use crate::genotype::Genotype;
-use crate::indicator::{self, Images, Indicator, Mode, Probes, SettingsSection};
-use crate::network::{Compute, Init};
+use crate::indicator::{self, Indicator, Probes, Values};
+use crate::quality::{Quality, RecipeSection};
 use crate::space::{Scale, SearchSpace};
 use comfy_table::{CellAlignment, Table};
 use rayon::prelude::*;
@@ -26,57 +27,17 @@ pub(super) struct Args {
     /// One JSON line an architecture
     #[arg(long)]
     json: bool,
-    /// Whose settings: `fast` (ours), `compat` (the released TEG-NAS code's)
-    #[arg(long, default_value = "fast", value_parser = mode)]
-    mode: Mode,
-    /// Images of a batch
-    #[arg(long)]
-    batch: Option<usize>,
-    /// Networks with independent weights
-    #[arg(long)]
-    networks: Option<usize>,
-    /// Seed of weights, images and labels
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
     /// Indicators, by name and comma-separated; `teg` and `all` are those
     #[arg(long, value_name = "NAMES", default_value = "teg", value_parser = indicators)]
-    indicators: Selection,
+    indicators: Indicators,
     /// Print each network's value as well, in the JSON
     #[arg(long, requires = "json")]
     by_network: bool,
-    /// What computes: auto, cpu, cuda:N, metal
-    #[arg(long, default_value_t)]
-    compute: Compute,
-}
-
-fn mode(text: &str) -> Result<Mode, String> {
-    match text {
-        "fast" => Ok(Mode::Fast),
-        "compat" => Ok(Mode::Compat),
-        _ => Err("expected fast or compat".into()),
-    }
-}
-
-/// Indicators that were asked for.
-#[derive(Clone)]
-struct Selection(Vec<&'static dyn Indicator>);
-
-impl std::fmt::Debug for Selection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|indicator| indicator.facts().name)).finish()
-    }
-}
-
-fn indicators(text: &str) -> Result<Selection, String> {
-    let mut selected: Vec<&'static dyn Indicator> = vec![];
-    for name in text.split(',').map(str::trim) {
-        match name {
-            "teg" => selected.extend(indicator::teg()),
-            "all" => selected.extend(indicator::all()),
-            _ => selected.push(indicator::named(name)?),
-        }
-    }
-    Ok(Selection(selected))
+    /// Without the quality: no reference sample is needed
+    #[arg(long)]
+    no_quality: bool,
+    #[command(flatten)]
+    probing: ProbeArgs,
 }
 
 /// One architecture's line.
@@ -87,6 +48,9 @@ struct Line {
     indicators: BTreeMap<&'static str, Option<f64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     networks: Option<BTreeMap<&'static str, Vec<f64>>>,
+    /// The default recipe's score, higher is better; none for what failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality: Option<Option<f64>>,
     params: u64,
     macs: u64,
     state: State,
@@ -99,32 +63,26 @@ enum State {
     Failed(String),
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let space = args.space.open()?;
     let genotypes = read(args, &space)?;
-    let settings = SettingsSection {
-        mode: args.mode,
-        batch: args.batch,
-        networks: args.networks,
-        init: Init::default(),
-        images: None::<Images>,
+    let probes = args.probing.probes(&space)?;
+    let recipe = (!args.no_quality).then(|| recipe(&RecipeSection::default())).transpose()?;
+    let quality = match &recipe {
+        Some(recipe) => {
+            let reference = args.probing.reference(&space, &probes, &recipe.indicators(), quiet)?;
+            Some(Quality::new(recipe, &reference.scores()))
+        }
+        None => None,
     };
-    let settings = settings.resolve();
-    if settings.batch < 2 || settings.networks < 1 {
-        return Err(input_error("--batch must be 2 or more, --networks 1 or more"));
-    }
-    let probes = Probes::new(
-        &space,
-        settings,
-        args.seed,
-        args.compute.open().map_err(|error| input_error(format!("--compute {}: {error}", args.compute)))?,
-    )?;
     let mut lines = vec![];
     // In blocks, so that lines come as they are ready and in order.
     let together = if probes.on_cpu() { 4 * rayon::current_num_threads() } else { 1 };
     for block in genotypes.chunks(together) {
-        let block: Vec<Line> =
-            block.par_iter().map(|genotype| line(&space, &probes, genotype, args)).collect::<Result<_, _>>()?;
+        let block: Vec<Line> = block
+            .par_iter()
+            .map(|genotype| line(&space, &probes, genotype, quality.as_ref(), args))
+            .collect::<Result<_, _>>()?;
         if args.json {
             block.iter().try_for_each(print_json)?;
         } else {
@@ -151,24 +109,37 @@ fn read(args: &Args, space: &SearchSpace) -> anyhow::Result<Vec<Genotype>> {
         .collect()
 }
 
-fn line(space: &SearchSpace, probes: &Probes, genotype: &Genotype, args: &Args) -> anyhow::Result<Line> {
+fn line(
+    space: &SearchSpace,
+    probes: &Probes,
+    genotype: &Genotype,
+    quality: Option<&Quality>,
+    args: &Args,
+) -> anyhow::Result<Line> {
     let cost = space.lower(genotype, Scale::Full)?.cost();
     let (mut values, mut networks, mut state) = (BTreeMap::new(), BTreeMap::new(), State::Complete);
-    for (name, score) in indicator::score(probes, space, genotype, &args.indicators.0) {
+    let mut known = Values::new();
+    let of_quality = quality.map(Quality::indicators).unwrap_or_default();
+    for (name, score) in indicator::score(probes, space, genotype, &args.indicators.with(&of_quality)) {
+        let shown = args.indicators.0.iter().any(|indicator| indicator.facts().name == name);
+        known.extend(score.as_ref().ok().map(|score| (name.to_owned(), score.value)));
         match score {
+            _ if !shown => {}
             Ok(score) => {
                 networks.insert(name, score.networks);
-                values.insert(name, Some(score.value))
+                values.insert(name, Some(score.value));
             }
             Err(error) => {
                 state = State::Failed(error.to_string());
-                values.insert(name, None)
+                values.insert(name, None);
             }
-        };
+        }
     }
     let id = space.id(genotype).map(|id| id.to_string());
     let networks = args.by_network.then_some(networks);
+    let quality = quality.map(|quality| quality.of(&known));
     Ok(Line {
+        quality,
         arch: space.arch(genotype),
         id,
         indicators: values,
@@ -184,12 +155,13 @@ fn table(lines: &[Line], indicators: &[&'static dyn Indicator]) -> Table {
     let indicators: Vec<&'static str> = indicators.iter().map(|indicator| indicator.facts().name).collect();
     let mut header = vec!["architecture"];
     header.extend(&indicators);
-    header.extend(["params", "MACs", "state"]);
+    header.extend(["quality", "params", "MACs", "state"]);
     table.set_header(&header);
     for line in lines {
         let mut cells = vec![line.arch.clone()];
         let value = |name| line.indicators.get(name).copied().flatten();
         cells.extend(indicators.iter().map(|name| value(name).map_or("-".into(), |value| format!("{value:.4}"))));
+        cells.push(line.quality.flatten().map_or("-".into(), |quality| format!("{quality:.3}")));
         cells.extend([line.params.to_string(), line.macs.to_string()]);
         cells.push(match &line.state {
             State::Complete => "complete".into(),
@@ -197,7 +169,7 @@ fn table(lines: &[Line], indicators: &[&'static dyn Indicator]) -> Table {
         });
         table.add_row(cells);
     }
-    for column in table.column_iter_mut().skip(1).take(indicators.len() + 2) {
+    for column in table.column_iter_mut().skip(1).take(indicators.len() + 3) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table

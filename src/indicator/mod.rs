@@ -50,7 +50,7 @@ pub use linear_regions::LinearRegions;
 pub use ntk_condition::NtkCondition;
 pub use ntk_regression::NtkRegression;
 pub use probe::{Probes, Run};
-pub use registry::{all, named, teg};
+pub use registry::{all, distinct, named, teg};
 pub use settings::{Mode, Settings, SettingsSection};
 pub use view::View;
 

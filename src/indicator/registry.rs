@@ -85,6 +85,17 @@ pub fn named(name: &str) -> Result<&'static dyn Indicator, String> {
     })
 }
 
+/// The indicators, each once, in the order in which they first come.
+pub fn distinct(indicators: impl Iterator<Item = &'static dyn Indicator>) -> Vec<&'static dyn Indicator> {
+    let mut all: Vec<&'static dyn Indicator> = vec![];
+    for indicator in indicators {
+        if !all.iter().any(|known| known.facts().name == indicator.facts().name) {
+            all.push(indicator);
+        }
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{IndicatorError, Probes, Scores, SettingsSection, score};

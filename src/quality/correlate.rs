@@ -1,5 +1,6 @@
 //! Every indicator and combination held against the truth, with the controls that each has to beat.
 
+use super::fit::Fit;
 use super::{Evaluation, Quality, QualityFacts, Recipe, SampleScores, Truth};
 use crate::genotype::Genotype;
 use crate::indicator::{Indicator, Probes, Values, score};
@@ -53,6 +54,8 @@ pub struct Correlations {
     pub recipes: Vec<QualityFacts>,
     /// The scores.
     pub rows: Vec<Row>,
+    /// Weights fitted to labels, where that was asked for.
+    pub fits: Vec<Fit>,
 }
 
 /// What is held against the truth.
@@ -108,6 +111,7 @@ impl Scored<'_> {
             dead: self.scores.iter().filter(|scores| scores.is_empty()).count(),
             recipes: recipes.iter().zip(&qualities).map(facts).collect(),
             rows,
+            fits: vec![],
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod correlate;
 mod evaluation;
+mod fit;
 mod gates;
 mod rank;
 mod recipe;
@@ -13,30 +14,33 @@ mod truth;
 
 pub use correlate::{Correlations, Kind, Row, Scored};
 pub use evaluation::{Evaluation, Figure, TOPS};
+pub use fit::Fit;
 pub use gates::{Dropped, Why};
 pub use rank::Combine;
 pub use recipe::{QualitySection, Recipe, RecipeSection};
 pub use reference::{Reference, ReferenceKey, draw_reference, score_all};
 pub use truth::{Truth, TruthError};
 
-use crate::indicator::{Facts, Score, Values};
+use crate::indicator::{Facts, Indicator, Score, Values};
 use rank::Ranking;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The scores of one architecture of the reference sample, by indicator; one that failed is absent.
 pub type SampleScores = BTreeMap<String, Score>;
 
 /// A recipe on a space.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Quality {
     combine: Combine,
     terms: Vec<Term>,
     dropped: Vec<Dropped>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Term {
+    indicator: &'static dyn Indicator,
     facts: &'static Facts,
     weight: f64,
     ranking: Ranking,
@@ -50,7 +54,7 @@ impl Quality {
             let facts = indicator.facts();
             let values = sample.iter().filter_map(|scores| Some(scores.get(facts.name)?.value));
             match Ranking::new(facts.direction, values) {
-                Some(ranking) => terms.push(Term { facts, weight, ranking }),
+                Some(ranking) => terms.push(Term { indicator, facts, weight, ranking }),
                 None => dropped.push(Dropped { indicator: facts.name.to_owned(), why: Why::Absent }),
             }
         }
@@ -67,14 +71,31 @@ impl Quality {
         self.terms.iter().map(merit).sum()
     }
 
+    /// The merit of each term; none if a value is missing.
+    fn merits(&self, scores: &SampleScores) -> Option<Vec<f64>> {
+        let merit = |term: &Term| Some(term.ranking.merit(self.combine, scores.get(term.facts.name)?.value));
+        self.terms.iter().map(merit).collect()
+    }
+
     /// The indicators that count, with their weights.
     pub fn terms(&self) -> impl Iterator<Item = (&'static Facts, f64)> {
         self.terms.iter().map(|term| (term.facts, term.weight))
     }
 
+    /// The indicators that count.
+    pub fn indicators(&self) -> Vec<&'static dyn Indicator> {
+        self.terms.iter().map(|term| term.indicator).collect()
+    }
+
     /// The indicators of the recipe that do not count on this space, and why.
     pub fn dropped(&self) -> &[Dropped] {
         &self.dropped
+    }
+}
+
+impl fmt::Debug for Quality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.terms().map(|(facts, weight)| (facts.name, weight))).finish()
     }
 }
 

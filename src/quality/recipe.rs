@@ -108,14 +108,7 @@ fn named<'a>(terms: impl Iterator<Item = (&'a str, f64)>) -> Result<Vec<(&'stati
 impl Recipe {
     /// The TEG three, which every report shows, and those that the recipe needs.
     pub fn with_teg(&self) -> Vec<&'static dyn Indicator> {
-        let mut all = indicator::teg().to_vec();
-        let known = |name: &str, all: &[&'static dyn Indicator]| all.iter().any(|other| other.facts().name == name);
-        for indicator in self.indicators() {
-            if !known(indicator.facts().name, &all) {
-                all.push(indicator);
-            }
-        }
-        all
+        indicator::distinct(indicator::teg().into_iter().chain(self.indicators()))
     }
 
     /// The indicators that it needs.

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::path::Path;
 
 /// A scored reference sample, and what it depends on: it can be kept in a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct ReferenceKey {
     /// Architectures.
     pub count: usize,
 }
+
+/// The samples that come with Tegu, by space.
+const SHIPPED: [(&str, &str); 0] = [];
 
 /// Makes another stream than a search's: its first population is not the sample that it is ranked in.
 const STREAM: u64 = 0x5eed_0000_0000_0000;
@@ -101,6 +105,30 @@ impl Reference {
         let scores = score_all(probes, space, &genotypes, indicators, done);
         let sample = genotypes.iter().map(|genotype| space.arch(genotype)).zip(scores).collect();
         Self { of, sample }
+    }
+
+    /// The sample that comes with Tegu for a space of that name.
+    pub fn shipped(space: &str) -> Option<Self> {
+        let (_, text) = SHIPPED.iter().find(|(name, _)| *name == space)?;
+        serde_json::from_str(text).ok()
+    }
+
+    /// The sample in the file at `path`; none where there is no such file, or it is another version's.
+    pub fn read(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
+    /// Writes the sample as a file, whole or not at all.
+    ///
+    /// # Errors
+    /// If the file can't be written.
+    pub fn write(&self, path: &Path) -> std::io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        std::fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer(&mut file, self)?;
+        file.persist(path)?;
+        Ok(())
     }
 
     /// Whether it is that of `key` and has these indicators.

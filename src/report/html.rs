@@ -4,6 +4,7 @@
 //! script builds everything from it with text nodes, so no text of a study is ever read as markup.
 
 use super::StudyReport;
+use crate::quality::Correlations;
 use serde_json::Value;
 
 const PAGE: &str = include_str!("report.html");
@@ -11,6 +12,8 @@ const STYLE: &str = include_str!("report.css");
 const CHARTS: &str = include_str!("charts.js");
 const PLOTS: &str = include_str!("plots.js");
 const SCRIPT: &str = include_str!("report.js");
+const CORRELATIONS: &str = include_str!("correlations.html");
+const CORRELATIONS_SCRIPT: &str = include_str!("correlations.js");
 
 /// The page.
 pub fn page(report: &StudyReport) -> String {
@@ -23,6 +26,26 @@ pub fn page(report: &StudyReport) -> String {
     let values: Vec<_> =
         [("title", title.as_str()), ("style", STYLE), ("data", &data)].into_iter().chain(scripts).collect();
     fill(PAGE, &values)
+}
+
+/// The page of scores that are held against the truth, `truth` being that of each architecture.
+pub fn correlations(correlations: &Correlations, truth: &[f64]) -> String {
+    let mut data = serde_json::to_value(correlations).expect("maps with text keys and numbers are JSON");
+    data["truth"] = truth.into();
+    for (row, of) in correlations.rows.iter().enumerate() {
+        data["rows"][row]["scores"] = of.scores.clone().into();
+    }
+    for (at, recipe) in correlations.recipes.iter().enumerate() {
+        for (number, dropped) in recipe.dropped.iter().enumerate() {
+            data["recipes"][at]["dropped"][number]["reason"] = dropped.why.to_string().into();
+        }
+    }
+    let title = escape(&format!("{}, {}", correlations.space, correlations.column));
+    let data = inert(&data.to_string());
+    let scripts = [("charts", CHARTS), ("plots", PLOTS), ("script", CORRELATIONS_SCRIPT)];
+    let values: Vec<_> =
+        [("title", title.as_str()), ("style", STYLE), ("data", &data)].into_iter().chain(scripts).collect();
+    fill(CORRELATIONS, &values)
 }
 
 /// `template` with each `{{name}}` replaced by its value; values are not searched again.

@@ -5,6 +5,7 @@
 //! a study's folder in place.
 
 use crate::objective::Direction;
+use crate::quality::Correlations;
 use crate::study::REPORTS;
 use crate::study::store::StoreError;
 use serde::{Deserialize, Serialize};
@@ -297,14 +298,23 @@ pub enum ReportError {
 pub fn write(report: &StudyReport, folder: &Path) -> Result<(), ReportError> {
     report.check()?;
     let texts = [json::front(report), csv::front(report), csv::trials(report), html::page(report)];
-    for (name, text) in REPORTS.into_iter().zip(texts) {
-        let path = folder.join(name);
-        let draft = folder.join(format!(".{name}.part"));
-        std::fs::write(&draft, text)
-            .and_then(|()| std::fs::rename(&draft, &path))
-            .map_err(|source| ReportError::Unwritable { path, source })?;
-    }
-    Ok(())
+    REPORTS.into_iter().zip(texts).try_for_each(|(name, text)| replace(&folder.join(name), &text))
+}
+
+/// Writes the page of scores that are held against the truth, `truth` being that of each architecture.
+///
+/// # Errors
+/// If the file can't be written.
+pub fn write_correlations(correlations: &Correlations, truth: &[f64], path: &Path) -> Result<(), ReportError> {
+    replace(path, &html::correlations(correlations, truth))
+}
+
+/// Writes a file as a whole.
+fn replace(path: &Path, text: &str) -> Result<(), ReportError> {
+    let draft = path.with_added_extension("part");
+    std::fs::write(&draft, text)
+        .and_then(|()| std::fs::rename(&draft, path))
+        .map_err(|source| ReportError::Unwritable { path: path.to_owned(), source })
 }
 
 impl StudyReport {

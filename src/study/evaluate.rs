@@ -83,10 +83,7 @@ impl<'a> Evaluator<'a> {
         let Some(sample) = reference(plan, store, &probes, observer)? else { return Ok(None) };
         let quality = Quality::new(&plan.recipe, &sample);
         store.put_fact("quality", &QualityFacts::new(plan.recipe.name, &quality))?;
-        let counts = |name: &str| quality.terms().any(|(facts, _)| facts.name == name);
-        let shown = |name: &str| indicator::teg().iter().any(|indicator| indicator.facts().name == name);
-        let mut indicators = plan.recipe.with_teg();
-        indicators.retain(|indicator| counts(indicator.facts().name) || shown(indicator.facts().name));
+        let indicators = indicator::distinct(indicator::teg().into_iter().chain(quality.indicators()));
         let (models, scoring_s) = (folder.join(MODELS), HashMap::new());
         Ok(Some(Self { plan, store, models, options, probes, quality, indicators, devices, scoring_s }))
     }
