@@ -3,7 +3,7 @@
 //! Semantic similarity, after Grad-CAM: with g the row of one class of the gradient of the loss with respect to the
 //! classifier's weight, G = g gᵀ with rows of length 1; −Σ over classes of ‖G_S − G_T‖²_F / (C · classes), C the
 //! channels. Relation similarity: with F the last feature maps, a row a sample, G = F Fᵀ with rows of length 1;
-//! −‖G_S − G_T‖²_F / B² (Dong et al. 2023, DisWOT, Section 3.1 and 3.2). The score is their sum, at most 0: higher is
+//! −‖G_S − G_T‖²_F / B² (Dong et al. 2023, DisWOT). The score is their sum, at most 0: higher is
 //! better. Where the classifiers take different numbers of channels, those of the wider are averaged to as many.
 
 use super::loss::Layer;

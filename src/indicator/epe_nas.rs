@@ -3,7 +3,7 @@
 //! For each class the correlation matrix of its samples' input Jacobians (see [`Jacov`](super::Jacov)) gives
 //! e = Σ ln(|ρ| + k) over its elements, k = 10⁻⁵; the score is Σ |e| over the classes, or, where a batch has more than
 //! 100 classes, the mean over classes of Σ |e_i − e_j| with e divided by the class's samples (Lopes et al. 2021,
-//! EPE-NAS, Section 3). Probe labels are random, so that it is the correlations of small groups of samples.
+//! EPE-NAS). Probe labels are random, so that it is the correlations of small groups of samples.
 
 use super::jacov::K;
 use super::{Facts, Indicator, IndicatorError, Run, View};
@@ -24,7 +24,7 @@ impl Indicator for EpeNas {
             direction: Direction::Maximize,
             description: "expressivity: how differently the network sees samples of one class",
             formula: "Σ over classes of |Σ ln(|correlation| + k)| of input Jacobians",
-            source: "Lopes et al. 2021 (EPE-NAS), Section 3",
+            source: "Lopes et al. 2021 (EPE-NAS)",
             view: View::Features,
             cost: "a forward and a backward pass, shared",
         }

@@ -1,7 +1,7 @@
 //! Agreement of gradient signs.
 //!
 //! Σ over weights w of |Σ_n sign(∂l_n/∂w)|, l_n the cross-entropy of sample n: the more samples agree, the closer their
-//! optima lie (Zhang and Jia 2022, GradSign, Section 4, algorithm 1). Over the weights of convolutions and fully
+//! optima lie (Zhang and Jia 2022, GradSign, algorithm 1). Over the weights of convolutions and fully
 //! connected layers; through the batch's statistics.
 
 use super::{Facts, Indicator, IndicatorError, Run, View};
@@ -21,7 +21,7 @@ impl Indicator for GradSign {
             direction: Direction::Maximize,
             description: "trainability: on how many weights the samples' gradients agree",
             formula: "Σ over weights of |Σ over samples of sign ∂l_n/∂w|",
-            source: "Zhang and Jia 2022 (GradSign), Section 4",
+            source: "Zhang and Jia 2022 (GradSign), algorithm 1",
             view: View::Kernel,
             cost: "a forward pass, and a reverse pass a sample",
         }

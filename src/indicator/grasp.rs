@@ -1,9 +1,10 @@
 //! Gradient signal preservation.
 //!
 //! −Σ w · (H g), g = ∂L/∂w and H the Hessian: to first order, what removing each weight takes from ‖g‖² (Wang et al.
-//! 2020, GraSP, Section 4; summed over a network by Abdelfattah et al. 2021, Section 3.3). H is symmetric, so that
+//! 2020, GraSP; summed over a network by Abdelfattah et al. 2021, Section 3.2). H is symmetric, so that
 //! wᵀHg = ½ d/dt ‖g((1 + t) w)‖² at t = 0: two gradients, at (1 ± ε) w, and no second derivative. Batch normalisation
-//! makes each layer in front of it add its own ‖g‖².
+//! makes each layer in front of it add its own ‖g‖²; the classifier, which
+//! all gradients come through, takes nearly as much away, so that small networks differ by little more than their labels.
 
 use super::loss::{layers, loss_gradients};
 use super::{Facts, Indicator, IndicatorError, Run, View};
@@ -24,7 +25,7 @@ impl Indicator for Grasp {
             direction: Direction::Maximize,
             description: "how much the gradient loses without single weights",
             formula: "−Σ w · H ∂L/∂w",
-            source: "Wang et al. 2020 (GraSP); Abdelfattah et al. 2021, Section 3.3",
+            source: "Wang et al. 2020 (GraSP); Abdelfattah et al. 2021, Section 3.2",
             view: View::Features,
             cost: "two forward and backward passes",
         }

@@ -2,8 +2,8 @@
 //!
 //! Row n of J is the gradient of the summed outputs of the batch with respect to image n; λ are the eigenvalues of the
 //! rows' correlation matrix. The score −Σ ln(λ + k) + 1/(λ + k), k = 10⁻⁵, is the higher, the less the rows are alike
-//! (Mellor et al. 2020, "Neural Architecture Search without Training", version 1, Section 3; Abdelfattah et al. 2021,
-//! Section 3.4).
+//! (Mellor et al. 2020, "Neural Architecture Search without Training", version 1; Abdelfattah et al. 2021,
+//! Section 3.2).
 
 use super::{Facts, Indicator, IndicatorError, Run, View};
 use crate::graph::Graph;
@@ -26,7 +26,7 @@ impl Indicator for Jacov {
             direction: Direction::Maximize,
             description: "expressivity: how differently the network sees the samples",
             formula: "−Σ ln(λ + k) + 1/(λ + k), λ of the correlations of input Jacobians",
-            source: "Mellor et al. 2020 (version 1); Abdelfattah et al. 2021, Section 3.4",
+            source: "Mellor et al. 2020 (version 1); Abdelfattah et al. 2021, Section 3.2",
             view: View::Features,
             cost: "a forward and a backward pass, shared",
         }

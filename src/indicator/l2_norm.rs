@@ -6,6 +6,7 @@
 use super::loss::{layers, numbers};
 use super::{Facts, Indicator, IndicatorError, Run, View};
 use crate::objective::Direction;
+
 /// Norm of the weights, higher is better.
 #[derive(Clone, Copy, Debug)]
 pub struct L2Norm;
@@ -17,7 +18,7 @@ impl Indicator for L2Norm {
             direction: Direction::Maximize,
             description: "how many weights there are, and how large",
             formula: "Σ over layers of ‖w‖₂",
-            source: "Abdelfattah et al. 2021 (released code)",
+            source: "Abdelfattah et al. 2021, released code",
             view: View::Features,
             cost: "no pass",
         }

@@ -95,3 +95,6 @@ pub(super) fn layers(graph: &Graph) -> BTreeMap<NodeId, String> {
 pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f32>, candle_core::Error> {
     tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
 }
+
+#[cfg(test)]
+mod tests;

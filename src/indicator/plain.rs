@@ -1,6 +1,6 @@
 //! Weight times gradient, with its sign.
 //!
-//! Σ w · ∂L/∂w over the weights of convolutions and fully connected layers (Abdelfattah et al. 2021, Section 3.3, as
+//! Σ w · ∂L/∂w over the weights of convolutions and fully connected layers (Abdelfattah et al. 2021, Section 3.2, as
 //! the baseline of SNIP). A layer in front of batch normalisation adds 0, since the loss does not depend on its
 //! scale: what is left is the classifier.
 
@@ -18,7 +18,7 @@ impl Indicator for Plain {
             direction: Direction::Maximize,
             description: "how much the loss falls as all weights shrink",
             formula: "Σ w · ∂L/∂w",
-            source: "Abdelfattah et al. 2021 (released code)",
+            source: "Abdelfattah et al. 2021, released code",
             view: View::Features,
             cost: "a forward and a backward pass, shared",
         }

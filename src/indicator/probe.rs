@@ -75,9 +75,10 @@ impl Probes {
     /// These batches for all views.
     #[cfg(test)]
     pub(super) fn given(settings: Settings, images: [Tensor; 2], labels: [Vec<usize>; 2]) -> Self {
-        let space = SearchSpace::open("nas-bench-201").unwrap();
+        let space = SearchSpace::open("nas-bench-201").expect("a space of ours");
+        let drawn = Self::new(&space, settings, 0, Device::Cpu).expect("the CPU holds the batches");
         let batches = Batches { images, labels };
-        Self { kernel: batches.clone(), features: batches, ..Self::new(&space, settings, 0, Device::Cpu).unwrap() }
+        Self { kernel: batches.clone(), features: batches, ..drawn }
     }
 
     /// Whether the CPU computes.

@@ -33,7 +33,7 @@ impl Difficulty {
     /// of these weights.
     ///
     /// # Errors
-    /// If the network is no classifier of these labels, a weight is missing, or Candle fails.
+    /// If there is no network, it is no classifier of these labels, a weight is missing, or Candle fails.
     pub fn of(
         self,
         graph: &Graph,
@@ -42,10 +42,13 @@ impl Difficulty {
         labels: &[usize],
     ) -> Result<Vec<f64>, IndicatorError> {
         let (samples, classes) = (images.dim(0)?, graph.output_shape().elements());
+        let unfit = |reason| Err(IndicatorError::Unfit { indicator: "probe batch", reason });
+        if networks.is_empty() {
+            return unfit("expected one network or more, found none".to_owned());
+        }
         if labels.len() != samples || labels.iter().any(|&label| label >= classes) {
             let found = labels.iter().max().map_or("none".to_owned(), |most| format!("{} up to {most}", labels.len()));
-            let reason = format!("expected {samples} labels below {classes}, found {found}");
-            return Err(IndicatorError::Unfit { indicator: "probe batch", reason });
+            return unfit(format!("expected {samples} labels below {classes}, found {found}"));
         }
         let mut sums = vec![0.0; samples];
         let parts = samples.div_ceil(self.part());

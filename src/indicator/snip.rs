@@ -1,7 +1,7 @@
 //! Connection sensitivity.
 //!
 //! Σ |w · ∂L/∂w| over the weights of convolutions and fully connected layers: to first order, what removing each
-//! changes in the loss (Lee et al. 2019, SNIP; summed over a network by Abdelfattah et al. 2021, Section 3.3).
+//! changes in the loss (Lee et al. 2019, SNIP; summed over a network by Abdelfattah et al. 2021, Section 3.2).
 
 use super::{Facts, Indicator, IndicatorError, Run, View};
 use crate::objective::Direction;
@@ -17,7 +17,7 @@ impl Indicator for Snip {
             direction: Direction::Maximize,
             description: "how much the loss would change without single weights",
             formula: "Σ |w · ∂L/∂w|",
-            source: "Lee et al. 2019 (SNIP); Abdelfattah et al. 2021, Section 3.3",
+            source: "Lee et al. 2019 (SNIP); Abdelfattah et al. 2021, Section 3.2",
             view: View::Features,
             cost: "a forward and a backward pass, shared",
         }

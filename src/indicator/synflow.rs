@@ -1,8 +1,8 @@
 //! Synaptic flow.
 //!
 //! ln Σ |w| · ∂R/∂|w| over the weights of convolutions and fully connected layers, R the sum of the outputs of the
-//! network with |w| for w on an input of ones (Tanaka et al. 2020, SynFlow, Section 5; summed over a network by
-//! Abdelfattah et al. 2021, Section 3.3). As in the latter's released code there is no batch normalisation; nothing is
+//! network with |w| for w on an input of ones (Tanaka et al. 2020, SynFlow; summed over a network by
+//! Abdelfattah et al. 2021, Section 3.2). As in the latter's released code there is no batch normalisation; nothing is
 //! added either (no biases, no shifts), so that R is linear in the input. The input is therefore not ones but 10⁻¹⁰⁰,
 //! which the logarithm takes back: no activation that levels off does so, and deep networks stay within f64.
 
@@ -28,7 +28,7 @@ impl Indicator for SynFlow {
             direction: Direction::Maximize,
             description: "how much flows through the weights from input to output",
             formula: "ln Σ |w| · ∂R/∂|w|, R the summed outputs of a network of |w| on ones",
-            source: "Tanaka et al. 2020 (SynFlow); Abdelfattah et al. 2021, Section 3.3",
+            source: "Tanaka et al. 2020 (SynFlow); Abdelfattah et al. 2021, Section 3.2",
             view: View::Features,
             cost: "a forward and a backward pass on one image, in f64",
         }

@@ -2,7 +2,7 @@
 //!
 //! v = ±1 at random at the block's output, u = Jᵀv at its input, A = Σ u vᵀ / (B·H·W) over samples and pixels. With σ
 //! the largest singular value of A the score is the mean over blocks of 2 − σ − 1/σ: 0 where the gradient keeps its
-//! size, less where it explodes or vanishes (after Lee and Ham 2024, AZ-NAS, Section 3.2). Blocks are
+//! size, less where it explodes or vanishes (after Lee and Ham 2024, AZ-NAS, its trainability). Blocks are
 //! [`Graph::blocks`](crate::graph::Graph::blocks). Batch normalisation's statistics are constants. In a strided block
 //! u has more pixels than v: each of v is matched with the mean of those of u that it covers.
 
@@ -27,7 +27,7 @@ impl Indicator for Trainability {
             direction: Direction::Maximize,
             description: "trainability: how evenly gradients pass the blocks",
             formula: "mean over blocks of 2 − σ − 1/σ, σ the spectral norm of E[Jᵀv vᵀ]",
-            source: "after Lee and Ham 2024 (AZ-NAS), Section 3.2",
+            source: "after Lee and Ham 2024 (AZ-NAS), trainability",
             view: View::Features,
             cost: "a forward and a backward pass, and a forward pass of the blocks",
         }

@@ -1,6 +1,6 @@
 //! Inverse coefficient of variation of the gradient.
 //!
-//! Σ over layers l of ln Σ_{w ∈ l} E|g_w| / √Var(g_w), over batches (Li et al. 2023, ZiCo, Section 4, equation 11): large
+//! Σ over layers l of ln Σ_{w ∈ l} E|g_w| / √Var(g_w), over batches (Li et al. 2023, ZiCo, its definition): large
 //! gradients that agree make training fast. Weights whose gradient does not vary, and layers of such alone, are left
 //! out, as in the paper's released code. The batches are parts of one.
 
@@ -22,7 +22,7 @@ impl Indicator for Zico {
             direction: Direction::Maximize,
             description: "trainability: whether batches agree on the gradient",
             formula: "Σ over layers of ln Σ E|g| / √Var(g) over four batches",
-            source: "Li et al. 2023 (ZiCo), Section 4",
+            source: "Li et al. 2023 (ZiCo), definition of ZiCo",
             view: View::Features,
             cost: "a forward and a backward pass, in four parts",
         }
