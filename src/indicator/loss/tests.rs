@@ -86,7 +86,7 @@ fn indicators_are_pytorchs() {
         ("epe_nas", 3.437_752_577_471),
     ] {
         let run = probes.run(&graph, View::Features, 0).on(weights(&graph, 1.0));
-        check(name, indicator::find(name).unwrap().evaluate(&run).unwrap(), expected);
+        check(name, indicator::named(name).unwrap().evaluate(&run).unwrap(), expected);
     }
 }
 
@@ -141,5 +141,5 @@ fn blocks_that_change_a_gradients_size_are_harder_to_train() {
     let images = Tensor::ones((2, 1, 4, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
     let probes = probes(&images, &[0, 0]);
     let run = probes.run(&graph, View::Features, 0);
-    check("trainability", indicator::find("trainability").unwrap().evaluate(&run).unwrap(), -1.375);
+    check("trainability", indicator::named("trainability").unwrap().evaluate(&run).unwrap(), -1.375);
 }
