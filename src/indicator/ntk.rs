@@ -25,26 +25,52 @@ pub struct Ntk {
 /// # Errors
 /// If a weight is missing, or Candle fails.
 pub fn ntk(graph: &Graph, weights: &Weights, first: &Tensor, second: Option<&Tensor>) -> Result<Ntk, WeightsError> {
-    let rows = PerSampleGradients::new(graph, weights, first)?;
-    let mut across = second.map(|second| PerSampleGradients::new(graph, weights, second)).transpose()?;
+    let mut body = Vec::new();
+    let mut kernels = first_kernels(graph, weights, first, |layer| body.extend(second.map(|_| layer)))?;
+    kernels.body_cross = second.map(|second| cross_kernel(graph, weights, &body, second)).transpose()?;
+    Ok(kernels)
+}
+
+/// The kernels on one batch; `keep` is given the gradients of the body's layers.
+pub(super) fn first_kernels(
+    graph: &Graph,
+    weights: &Weights,
+    first: &Tensor,
+    mut keep: impl FnMut(LayerGradient),
+) -> Result<Ntk, WeightsError> {
     let samples = first.dim(0)?;
     let zeros = || DMatrix::zeros(samples, samples);
-    let (mut all, mut body, mut body_cross) = (zeros(), zeros(), second.map(|_| zeros()));
-    for layer in rows {
+    let (mut all, mut body) = (zeros(), zeros());
+    for layer in PerSampleGradients::new(graph, weights, first)? {
         let layer = layer?;
         let gram = product(&layer.gradient, &layer.gradient)?;
+        all += &gram;
         if in_body(graph, &layer) {
-            body += &gram;
-            // The second pass goes as far as the body: not into the stem.
-            if let (Some(cross), Some(across)) = (&mut body_cross, &mut across) {
-                let is_twin = |twin: &Result<LayerGradient, _>| twin.as_ref().map_or(true, |l| l.node == layer.node);
-                let twin = across.find(is_twin).expect("both passes walk the same graph")?;
-                *cross += product(&twin.gradient, &layer.gradient)?;
-            }
+            body += gram;
+            keep(layer);
         }
-        all += gram;
     }
-    Ok(Ntk { all, body, body_cross })
+    Ok(Ntk { all, body, body_cross: None })
+}
+
+/// The kernel between a second batch (rows) and the first, of which the gradients of the body's layers are given.
+pub(super) fn cross_kernel(
+    graph: &Graph,
+    weights: &Weights,
+    body: &[LayerGradient],
+    second: &Tensor,
+) -> Result<DMatrix<f64>, WeightsError> {
+    let samples = second.dim(0)?;
+    let columns = body.first().map_or(Ok(samples), |layer| layer.gradient.dim(0))?;
+    let mut cross = DMatrix::zeros(samples, columns);
+    let mut across = PerSampleGradients::new(graph, weights, second)?;
+    // The second pass goes as far as the body: not into the stem.
+    for layer in body {
+        let is_twin = |twin: &Result<LayerGradient, _>| twin.as_ref().map_or(true, |twin| twin.node == layer.node);
+        let twin = across.find(is_twin).expect("both passes walk the same graph")?;
+        cross += product(&twin.gradient, &layer.gradient)?;
+    }
+    Ok(cross)
 }
 
 fn in_body(graph: &Graph, layer: &LayerGradient) -> bool {

@@ -33,7 +33,7 @@ impl Indicator for NtkCondition {
     }
 
     fn evaluate(&self, probe: &Probe) -> Result<f64, IndicatorError> {
-        let kappas = probe.kernels()?.iter().map(|kernels| ntk::condition(&kernels.all).0);
+        let kappas = probe.first_kernels()?.iter().map(|kernels| ntk::condition(&kernels.all).0);
         let count = probe.settings().networks as f64;
         let kappa = match probe.settings().mode {
             Mode::Compat => kappas.sum::<f64>() / count,

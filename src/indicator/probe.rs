@@ -3,15 +3,16 @@
 //! The batches and the seeds are drawn once for a study ([`Probes`]), so that all candidates see the same;
 //! what several indicators need of one candidate ([`Probe`]) is computed once.
 
-use super::ntk::{Ntk, ntk};
+use super::ntk::{Ntk, cross_kernel, first_kernels};
 use super::{Images, IndicatorError, Mode, Settings};
 use crate::genotype::Genotype;
 use crate::graph::Graph;
-use crate::network::Weights;
+use crate::network::{LayerGradient, Weights};
 use crate::space::{Scale, SearchSpace};
 use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use std::cell::OnceCell;
 
 /// The settings, batches and labels that all candidates of a study share.
@@ -32,7 +33,17 @@ pub struct Probe<'a> {
     shared: &'a Probes,
     space: &'a SearchSpace,
     genotype: &'a Genotype,
+    first: OnceCell<First>,
     kernels: OnceCell<Vec<Ntk>>,
+}
+
+/// What the first batch gives.
+#[derive(Debug)]
+struct First {
+    networks: ProbeNetworks,
+    kernels: Vec<Ntk>,
+    /// For each network, the gradients of the body's layers, for the kernels across the batches.
+    body: Vec<Vec<LayerGradient>>,
 }
 
 /// Networks of one graph with independent weights.
@@ -72,7 +83,7 @@ impl Probes {
 
     /// The view of one candidate.
     pub fn of<'a>(&'a self, space: &'a SearchSpace, genotype: &'a Genotype) -> Probe<'a> {
-        Probe { shared: self, space, genotype, kernels: OnceCell::new() }
+        Probe { shared: self, space, genotype, first: OnceCell::new(), kernels: OnceCell::new() }
     }
 }
 
@@ -114,7 +125,18 @@ impl Probe<'_> {
         &self.shared.patches
     }
 
-    /// The kernels of the probe networks, computed once.
+    /// The kernels of the probe networks on the first batch, computed once.
+    ///
+    /// # Errors
+    /// If the candidate is dead, or Candle fails.
+    pub fn first_kernels(&self) -> Result<&[Ntk], IndicatorError> {
+        match self.kernels.get() {
+            Some(kernels) => Ok(kernels),
+            None => Ok(&self.first()?.kernels),
+        }
+    }
+
+    /// The kernels of the probe networks, those across the batches among them, computed once.
     ///
     /// # Errors
     /// If the candidate is dead, or Candle fails.
@@ -122,10 +144,29 @@ impl Probe<'_> {
         if let Some(kernels) = self.kernels.get() {
             return Ok(kernels);
         }
-        let networks = self.networks(Scale::Probe)?;
-        let one = |weights| ntk(&networks.graph, weights, &self.shared.first, Some(&self.shared.second));
-        let kernels = networks.weights.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+        let First { networks, kernels, body } = self.first()?;
+        let across = |((weights, kernels), body): ((&Weights, &Ntk), &Vec<LayerGradient>)| {
+            let cross = cross_kernel(&networks.graph, weights, body, &self.shared.second)?;
+            Ok(Ntk { body_cross: Some(cross), ..kernels.clone() })
+        };
+        let all: Vec<_> = networks.weights.iter().zip(kernels).zip(body).collect();
+        let kernels = all.into_par_iter().map(across).collect::<Result<Vec<_>, IndicatorError>>()?;
         Ok(self.kernels.get_or_init(|| kernels))
+    }
+
+    fn first(&self) -> Result<&First, IndicatorError> {
+        if let Some(first) = self.first.get() {
+            return Ok(first);
+        }
+        let networks = self.networks(Scale::Probe)?;
+        let one = |weights| {
+            let mut body = Vec::new();
+            let kernels = first_kernels(&networks.graph, weights, &self.shared.first, |layer| body.push(layer))?;
+            Ok((kernels, body))
+        };
+        let both = networks.weights.par_iter().map(one).collect::<Result<Vec<_>, IndicatorError>>()?;
+        let (kernels, body) = both.into_iter().unzip();
+        Ok(self.first.get_or_init(|| First { networks, kernels, body }))
     }
 
     /// The thin networks, whose regions are counted.

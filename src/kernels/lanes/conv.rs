@@ -265,13 +265,16 @@ impl LaneConv {
             for plane in input.chunks(height * width) {
                 let begin = used;
                 for y in (start(phase.row)..height).step_by(stride) {
-                    let base = ((y + padding) / stride - self.first) * self.pitch;
-                    let mut column = (start(phase.column) + padding) / stride - self.first;
-                    for x in (start(phase.column)..width).step_by(stride) {
-                        let (pixel, value) = (y * width + x, plane[y * width + x]);
-                        counted.entries[used] = Entry { base: (base + column) as u32, pixel: pixel as u32, value };
+                    let column = (start(phase.column) + padding) / stride - self.first;
+                    let base = ((y + padding) / stride - self.first) * self.pitch + column;
+                    let pixels = (y * width..).zip(&plane[y * width..][..width]);
+                    let mut list = |(base, (pixel, &value)): (usize, (usize, &f32))| {
+                        counted.entries[used] = Entry { base: base as u32, pixel: pixel as u32, value };
                         used += usize::from(counts(value));
-                        column += 1;
+                    };
+                    match stride {
+                        1 => (base..).zip(pixels).for_each(list),
+                        _ => (base..).zip(pixels.skip(start(phase.column)).step_by(stride)).for_each(&mut list),
                     }
                 }
                 counted.runs.push(begin..used);
