@@ -68,7 +68,10 @@ fn patterns(graph: &Graph, weights: &Weights, batch: &Tensor) -> Result<Vec<Vec<
         let values = activations.of(id).flatten_all()?.to_vec1::<f32>()?;
         let images = values.chunks((values.len() / patterns.len().max(1)).max(1));
         for (pattern, values) in patterns.iter_mut().zip(images) {
-            values.iter().for_each(|&value| pattern.push(value > 0.0));
+            for values in values.chunks(32) {
+                let bit = |(at, value): (usize, &f32)| u64::from(*value > 0.0) << at;
+                pattern.push(values.iter().enumerate().map(bit).sum(), values.len());
+            }
         }
     }
     Ok(patterns.into_iter().map(|pattern| pattern.words).collect())
@@ -82,13 +85,18 @@ struct Packed {
 }
 
 impl Packed {
-    fn push(&mut self, bit: bool) {
-        if self.bits.is_multiple_of(64) {
-            self.words.push(0);
+    /// Adds the lowest `count` bits of `bits`, at most 64; higher ones must be zero.
+    fn push(&mut self, bits: u64, count: usize) {
+        let place = self.bits % 64;
+        match self.words.last_mut() {
+            Some(word) if place > 0 => {
+                *word |= bits << place;
+                if place + count > 64 {
+                    self.words.push(bits >> (64 - place));
+                }
+            }
+            _ => self.words.push(bits),
         }
-        if let Some(word) = self.words.last_mut() {
-            *word |= u64::from(bit) << (self.bits % 64);
-        }
-        self.bits += 1;
+        self.bits += count;
     }
 }

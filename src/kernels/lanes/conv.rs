@@ -198,7 +198,6 @@ impl LaneConv {
             self.count(&everywhere, |_| true, &mut factors);
         }
         for sample in 0..batch {
-            let mut out = sum.as_mut().map(|sum| sum.sample(sample));
             for group in 0..self.groups {
                 for (channel, to) in frame.chunks_mut(self.area).enumerate() {
                     let (channel, to) = (group * self.outs + channel, &mut to[self.margin * (self.pitch + 1)..]);
@@ -228,8 +227,8 @@ impl LaneConv {
                         unsafe { run_widest(&mut job) }
                     });
                 }
-                if let Some(out) = &mut out {
-                    let out = &mut out[group * self.ins * height * width..][..self.ins * height * width];
+                if let Some(sum) = &mut sum {
+                    let out = sum.part(sample, group * self.ins..(group + 1) * self.ins);
                     let weights = &packed[group * of_group..][..of_group];
                     self.each_tile(asked, &frame, |pixels, start| {
                         let (weights, stride) = (&weights[start..], self.order.len());
