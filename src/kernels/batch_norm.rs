@@ -69,21 +69,6 @@ pub fn batch_norm_gradients(input: &Tensor, scale: &Tensor, grad: &Tensor, eps: 
     let (batch, channels, height, width) = input.dims4()?;
     let cotangents = super::cotangents(input, grad)?;
     let (input, scale, grad) = (input.detach(), scale.detach(), grad.detach());
-    if accelerated(&input) && accelerated(&grad) {
-        let shape = (batch, channels, height, width);
-        let factors = scale.to_vec1::<f32>()?;
-        let norm = BatchNorm { eps, statistics: OnceLock::new() };
-        let (of_input, sums) = with_values(&input, |input| {
-            norm.statistics.get_or_init(|| statistics(input, [batch, channels, height * width]));
-            with_values(&grad, |grad| Ok(norm.gradients(input, &factors, grad, shape)))
-        })?;
-        let of_scale: Vec<f32> = sums.iter().map(|sum| sum[1] as f32).collect();
-        let device = grad.device();
-        return Ok((
-            Tensor::from_vec(of_input, grad.shape(), device)?,
-            Tensor::from_vec(of_scale, (cotangents, channels), device)?,
-        ));
-    }
     let pixels = height * width;
     let (mean, variance) = composed_statistics(&input)?;
     let deviation = (variance + eps)?.sqrt()?;
@@ -181,8 +166,7 @@ impl CustomOp3 for BatchNorm {
 }
 
 impl BatchNorm {
-    /// The gradient with respect to the input, and `Σ g` and `Σ g·x̂` of every channel, for each cotangent of the
-    /// whole batch in `grad`.
+    /// The gradient with respect to the input, and `Σ g` and `Σ g·x̂` of every channel.
     fn gradients(
         &self,
         input: &[f32],
@@ -192,52 +176,48 @@ impl BatchNorm {
     ) -> (Vec<f32>, Vec<[f64; 2]>) {
         let (pixels, count) = (height * width, (batch * height * width) as f64);
         let statistics = self.statistics.get().expect("the gradient comes after the forward pass");
+        let row = |sample: usize, channel: usize| {
+            let start = (sample * channels + channel) * pixels;
+            (&input[start..start + pixels], &grad[start..start + pixels])
+        };
+        let mut sums = vec![[0.0; 2]; channels];
+        for_each_block(
+            &mut sums,
+            1,
+            input.len(),
+            || (),
+            |(), channel, sums| {
+                let mean = statistics[channel].mean as f32;
+                let products = (0..batch).fold([0.0; 2], |sums, sample| {
+                    let (input, grad) = row(sample, channel);
+                    add(sums, sum_of_pairs(grad, input, |g, x| (g, g * (x - mean))))
+                });
+                let deviation = f64::from(statistics[channel].inverse_deviation(self.eps));
+                sums[0] = [products[0], products[1] * deviation];
+            },
+        );
         let mut out = vec![0.0; grad.len()];
-        let mut all_sums = vec![[0.0; 2]; grad.len() / input.len().max(1) * channels];
-        // One cotangent after the other, so that it is still in the cache when it is read for the second time.
-        let whole = input.len().max(1);
-        for ((out, grad), sums) in out.chunks_mut(whole).zip(grad.chunks(whole)).zip(all_sums.chunks_mut(channels)) {
-            let row = |sample: usize, channel: usize| {
-                let start = (sample * channels + channel) * pixels;
-                (&input[start..start + pixels], &grad[start..start + pixels])
-            };
-            for_each_block(
-                sums,
-                1,
-                input.len(),
-                || (),
-                |(), channel, sums| {
+        for_each_block(
+            &mut out,
+            channels * pixels,
+            input.len(),
+            || (),
+            |(), sample, out| {
+                for (channel, out) in out.chunks_mut(pixels).enumerate() {
+                    let (input, grad) = row(sample, channel);
+                    let deviation = statistics[channel].inverse_deviation(self.eps);
+                    let factor = scale[channel] * deviation;
                     let mean = statistics[channel].mean as f32;
-                    let products = (0..batch).fold([0.0; 2], |sums, sample| {
-                        let (input, grad) = row(sample, channel);
-                        add(sums, sum_of_pairs(grad, input, |g, x| (g, g * (x - mean))))
-                    });
-                    let deviation = f64::from(statistics[channel].inverse_deviation(self.eps));
-                    sums[0] = [products[0], products[1] * deviation];
-                },
-            );
-            for_each_block(
-                out,
-                channels * pixels,
-                input.len(),
-                || (),
-                |(), sample, out| {
-                    for (channel, out) in out.chunks_mut(pixels).enumerate() {
-                        let (input, grad) = row(sample, channel);
-                        let deviation = statistics[channel].inverse_deviation(self.eps);
-                        let factor = scale[channel] * deviation;
-                        let mean = statistics[channel].mean as f32;
-                        let mean_grad = (sums[channel][0] / count) as f32;
-                        let slope = (sums[channel][1] / count) as f32 * deviation;
-                        let pairs = input.iter().zip(grad);
-                        out.iter_mut()
-                            .zip(pairs)
-                            .for_each(|(out, (x, g))| *out = factor * (g - mean_grad - (x - mean) * slope));
-                    }
-                },
-            );
-        }
-        (out, all_sums)
+                    let mean_grad = (sums[channel][0] / count) as f32;
+                    let slope = (sums[channel][1] / count) as f32 * deviation;
+                    let pairs = input.iter().zip(grad);
+                    out.iter_mut()
+                        .zip(pairs)
+                        .for_each(|(out, (x, g))| *out = factor * (g - mean_grad - (x - mean) * slope));
+                }
+            },
+        );
+        (out, sums)
     }
 }
 

@@ -78,12 +78,7 @@ pub fn conv2d_weight_gradients(input: &Tensor, grad: &Tensor, window: Window, gr
     if !divides || batch == 0 || !folded.is_multiple_of(batch) || (of_grad, also_of_grad) != (rows, columns) {
         bail!("conv2d gradient has shape {:?}, which does not fit the input's {:?}", grad.dims(), input.dims());
     }
-    let conv = Convolution { batch, in_channels, height, width, out_channels, groups, window, rows, columns };
     let (input, grad, cotangents) = (input.detach(), grad.detach(), folded / batch);
-    if accelerated(&input) && accelerated(&grad) {
-        let out = with_values(&input, |input| with_values(&grad, |grad| Ok(conv.weight_gradients(input, grad))))?;
-        return Tensor::from_vec(out, (cotangents, ()), grad.device());
-    }
     let (taps, outs, pixels) = (in_channels / groups * window.kernel.pow(2), out_channels / groups, rows * columns);
     // One product of matrices for all cotangents: [groups, cotangents · outs, batch · pixels] · [.., .., taps].
     let unfolded = super::unfold(&input, window)?.reshape((batch, groups, taps, pixels))?;

@@ -14,9 +14,6 @@ use crate::graph::Window;
 
 /// Samples' pixels that the dot products of a weight gradient run over together.
 const DOT_LENGTH: usize = 512;
-/// Cotangents whose weight gradients are summed together, and most numbers of theirs that are held at a time.
-const COTANGENTS: usize = 8;
-const HELD: usize = 1 << 16;
 /// Most partial sums of a weight gradient.
 const MAX_CHUNKS: usize = 32;
 
@@ -187,64 +184,6 @@ impl Convolution {
         }
         partial.truncate(weights);
         partial
-    }
-
-    /// The gradients with respect to the weight for each cotangent of the whole batch in `grad`. The padded input
-    /// is shared by all, and the maps of several cotangents are rows of one table of dot products.
-    pub(super) fn weight_gradients(&self, input: &[f32], grad: &[f32]) -> Vec<f32> {
-        let (image, map) = (self.in_channels * self.height * self.width, self.out_channels * self.rows * self.columns);
-        let phases = self.input_phases();
-        let area = phases.area();
-        let most = (DOT_LENGTH / area).clamp(1, self.batch);
-        let together = self.batch.div_ceil(self.batch.div_ceil(most));
-        let (pitch, length) = (phases.count() * together * area, (together * area).next_multiple_of(MAX_LANES));
-        let offsets = self.input_offsets(&phases, together * area);
-        let (outs, ins, taps) = (self.out_per_group(), self.in_per_group(), self.taps());
-        let weights = self.out_channels * taps;
-        let part = self.in_channels * pitch + area + MAX_LANES;
-        let mut padded = vec![0.0; self.batch.div_ceil(together) * part];
-        for (padded, images) in padded.chunks_mut(part).zip(input.chunks(together * image)) {
-            for (place, image) in images.chunks(image).enumerate() {
-                let channels = image.chunks(self.height * self.width).zip(padded.chunks_mut(pitch));
-                channels.for_each(|(channel, to)| phases.fill(channel, &mut to[place * area..], together * area));
-            }
-        }
-        let frame =
-            Phases { size: [self.rows, self.columns], margin: 0, stride: 1, used: vec![true], ..phases.clone() };
-        let cotangents = grad.len() / (self.batch * map);
-        let chunk = (HELD / (self.out_channels * length)).clamp(1, COTANGENTS).min(cotangents.max(1));
-        let mut out = vec![0.0; cotangents * weights];
-        let scratch = || (vec![0.0; chunk * self.out_channels * length], vec![0.0; chunk * weights]);
-        for_each_block(&mut out, chunk * weights, cotangents * self.macs(), scratch, |(maps, sums), at, out| {
-            let count = out.len() / weights;
-            let grads = &grad[at * chunk * self.batch * map..][..count * self.batch * map];
-            sums.fill(0.0);
-            for (number, padded) in padded.chunks(part).enumerate() {
-                let samples = number * together..((number + 1) * together).min(self.batch);
-                if samples.len() < together {
-                    maps.fill(0.0);
-                }
-                // Maps lie as [group, cotangent, channel of the group].
-                for (cotangent, grad) in grads.chunks(self.batch * map).enumerate() {
-                    for (place, sample) in samples.clone().enumerate() {
-                        let channels = grad[sample * map..][..map].chunks(self.rows * self.columns);
-                        for (channel, from) in channels.enumerate() {
-                            let row = (channel / outs * count + cotangent) * outs + channel % outs;
-                            frame.fill(from, &mut maps[row * length + place * area..], area);
-                        }
-                    }
-                }
-                let rows = count * outs;
-                for (group, sums) in sums[..self.groups * rows * taps].chunks_mut(rows * taps).enumerate() {
-                    dot(rows, &maps[group * rows * length..], &offsets, &padded[group * ins * pitch..], length, sums);
-                }
-            }
-            for (at, of_group) in sums.chunks(outs * taps).take(self.groups * count).enumerate() {
-                let (group, cotangent) = (at / count, at % count);
-                out[cotangent * weights + group * outs * taps..][..outs * taps].copy_from_slice(of_group);
-            }
-        });
-        out
     }
 
     /// How the padded gradient of the output lies, and what each phase of the input's gradient takes of it.

@@ -198,7 +198,6 @@ impl LaneConv {
             self.count(&everywhere, |_| true, &mut factors);
         }
         for sample in 0..batch {
-            let mut out = sum.as_mut().map(|sum| sum.sample(sample));
             for group in 0..self.groups {
                 for (channel, to) in frame.chunks_mut(self.area).enumerate() {
                     let (channel, to) = (group * self.outs + channel, &mut to[self.margin * (self.pitch + 1)..]);
@@ -228,8 +227,8 @@ impl LaneConv {
                         unsafe { run_widest(&mut job) }
                     });
                 }
-                if let Some(out) = &mut out {
-                    let out = &mut out[group * self.ins * height * width..][..self.ins * height * width];
+                if let Some(sum) = &mut sum {
+                    let out = sum.part(sample, group * self.ins..(group + 1) * self.ins);
                     let weights = &packed[group * of_group..][..of_group];
                     self.each_tile(asked, &frame, |pixels, start| {
                         let (weights, stride) = (&weights[start..], self.order.len());
@@ -265,13 +264,16 @@ impl LaneConv {
             for plane in input.chunks(height * width) {
                 let begin = used;
                 for y in (start(phase.row)..height).step_by(stride) {
-                    let base = ((y + padding) / stride - self.first) * self.pitch;
-                    let mut column = (start(phase.column) + padding) / stride - self.first;
-                    for x in (start(phase.column)..width).step_by(stride) {
-                        let (pixel, value) = (y * width + x, plane[y * width + x]);
-                        counted.entries[used] = Entry { base: (base + column) as u32, pixel: pixel as u32, value };
+                    let column = (start(phase.column) + padding) / stride - self.first;
+                    let base = ((y + padding) / stride - self.first) * self.pitch + column;
+                    let pixels = (y * width..).zip(&plane[y * width..][..width]);
+                    let mut list = |(base, (pixel, &value)): (usize, (usize, &f32))| {
+                        counted.entries[used] = Entry { base: base as u32, pixel: pixel as u32, value };
                         used += usize::from(counts(value));
-                        column += 1;
+                    };
+                    match stride {
+                        1 => (base..).zip(pixels).for_each(list),
+                        _ => (base..).zip(pixels.skip(start(phase.column)).step_by(stride)).for_each(&mut list),
                     }
                 }
                 counted.runs.push(begin..used);

@@ -20,8 +20,9 @@ impl Map {
     /// Lanes with anything in them.
     pub(super) fn of_anything(size: usize) -> Self {
         let known = SPARE.with_borrow_mut(|spare| {
-            let place = spare.iter().position(|map| map.len() == size)?;
-            Some(spare.swap_remove(place))
+            // The last one is still in the cache.
+            let place = spare.iter().rposition(|map| map.len() == size)?;
+            Some(spare.remove(place))
         });
         Self(known.unwrap_or_else(|| vec![Lane::default(); size]))
     }

@@ -16,6 +16,7 @@ pub(crate) use norm::{Norm, Normalised, normalise};
 pub(crate) use pool::{average_shares, max_pool};
 
 use super::vector::{Job, Simd, prefetch, run_widest};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Cotangents in a [`Lane`].
@@ -144,12 +145,21 @@ impl Sum {
 
     /// The sum of one sample so far.
     pub(crate) fn sample(&mut self, sample: usize) -> &mut [Lane] {
-        let size = self.dims.sample();
-        let to = &mut self.map[sample * size..][..size];
+        self.part(sample, 0..self.dims.channels)
+    }
+
+    /// The sum of some of a sample's channels so far; these are to be asked for once.
+    fn part(&mut self, sample: usize, channels: Range<usize>) -> &mut [Lane] {
+        let plane = self.dims.plane();
+        let to = &mut self.map[(sample * self.dims.channels + channels.start) * plane..][..channels.len() * plane];
         match &self.before {
             Before::Itself => {}
             Before::Zero => to.fill(Lane::default()),
-            Before::Other(other) => other.write_sample(sample, to, false),
+            Before::Other(other) => {
+                for (channel, to) in channels.zip(to.chunks_mut(plane)) {
+                    other.write_plane(sample, channel, to, self.dims.width, false);
+                }
+            }
         }
         to
     }

@@ -105,10 +105,9 @@ impl Lanes {
     /// cell do, are found together, while it is in the cache.
     fn normalised(&mut self, pass: &Pass, id: NodeId, cotangent: &Cotangent) -> Result<Normalised, WeightsError> {
         let place = self.ahead.iter().position(|(node, ..)| *node == id);
-        if let Some((_, map, found)) = place.map(|place| self.ahead.swap_remove(place)) {
-            if Arc::ptr_eq(&map, &cotangent.map) {
-                return Ok(found);
-            }
+        match place.map(|place| self.ahead.swap_remove(place)) {
+            Some((_, map, found)) if Arc::ptr_eq(&map, &cotangent.map) => return Ok(found),
+            _ => {}
         }
         let is_twin = |(node, reached): &(usize, &Option<Cotangent>)| {
             let same = |other: &Cotangent| Arc::ptr_eq(&other.map, &cotangent.map) && other.norm.is_none();

@@ -59,14 +59,13 @@ fn layers(graph: &Graph, weights: &Weights, input: &Tensor, cotangents: usize, t
     PerSampleGradients::on(graph, weights, input, seeds, together).unwrap().map(Result::unwrap).collect()
 }
 
-/// The two ways through a graph give the same.
-fn check(name: &str, graph: &Graph, samples: usize, cotangents: usize) {
+/// The two ways through a graph give the same: relative to a layer's largest gradient, or to `floor` of the network's.
+fn check(name: &str, graph: &Graph, samples: usize, cotangents: usize, floor: f32) {
     let (weights, input) = (weights(graph), images(graph, samples));
     let folded = layers(graph, &weights, &input, cotangents, usize::MAX);
     let lanes = layers(graph, &weights, &input, cotangents, lanes::LANES);
     assert_eq!(lanes.len(), folded.len(), "{name}");
-    // Some gradients are zero but for rounding: those of what batch normalisation takes away again.
-    let scale = folded.iter().map(|layer| largest(&layer.gradient)).fold(0.0, f32::max) * 1e-3;
+    let scale = folded.iter().map(|layer| largest(&layer.gradient)).fold(0.0, f32::max) * floor;
     for (lanes, folded) in lanes.iter().zip(&folded) {
         assert_eq!((lanes.node, lanes.role), (folded.node, folded.role), "{name}");
         assert_eq!(lanes.gradient.dim(0).unwrap(), cotangents);
@@ -140,17 +139,18 @@ fn every_operator() -> Graph {
 #[test]
 fn lanes_give_what_folded_cotangents_give() {
     let graph = every_operator();
-    check("every operator", &graph, 5, 3);
-    check("every operator, several walks", &graph, 3, 2 * lanes::LANES + 1);
+    check("every operator", &graph, 5, 3, 1e-6);
+    check("every operator, several walks", &graph, 3, 2 * lanes::LANES + 1, 1e-6);
     for name in ["nas-bench-201", "mobilenet-macro"] {
         let space = SearchSpace::open(name).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         for scale in [Scale::Probe, Scale::Thin, Scale::Probe] {
             let genotype = space.sample(&mut rng);
             let graph = space.lower(&genotype, scale).unwrap();
-            check(&space.arch(&genotype), &graph, 4, 4);
+            // Where absent edges make a map constant, batch normalisation leaves little but rounding.
+            check(&space.arch(&genotype), &graph, 4, 4, 0.1);
             if let Ok(live) = graph.live() {
-                check(&space.arch(&genotype), &live, 2, 2);
+                check(&space.arch(&genotype), &live, 4, 4, 1e-2);
             }
         }
     }
