@@ -169,7 +169,8 @@ fn linear_regions_are_the_originals() {
     }
 }
 
-/// The gradients in lanes, as a CPU computes them, are those of the rules for any device, on architectures of every space.
+/// The gradients in lanes, as a CPU computes them, are those of the rules for any device, on architectures of every
+/// space.
 #[test]
 fn gradients_in_lanes_are_the_folded_ones() {
     for name in ["nas-bench-201", "mobilenet-macro"] {

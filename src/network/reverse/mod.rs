@@ -1,8 +1,8 @@
 //! A reverse pass for many cotangents at once.
 //!
 //! The samples of a batch are coupled through batch normalisation's statistics, so the gradient of one
-//! sample's output runs through all samples: N cotangents on B samples are N·B maps. There are two ways through a graph,
-//! node by node from its output, which have the same rules:
+//! sample's output runs through all samples: N cotangents on B samples are N·B maps. There are two ways through a
+//! graph, node by node from its output, which have the same rules:
 //!
 //! - [`folded`]: cotangents are folded into the batch, and every step is one Candle operation for all of them. This is
 //!   how any device computes.
