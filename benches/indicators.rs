@@ -108,8 +108,8 @@ fn row(name: &str, space: &str, arch: &str) -> Result<()> {
     Ok(())
 }
 
-/// Live random cells of NAS-Bench-201: seconds of T and of E in `fast` mode, and of all three in `compat` mode, of which
-/// the released code takes 9.2 s.
+/// Live random cells of NAS-Bench-201: T and E in `fast` mode, and of all three in `compat` mode, of
+/// which the released code takes 9.2 s.
 fn random_cells(fast: usize, compat: usize) -> Result<()> {
     let space = SearchSpace::open("nas-bench-201")?;
     let mut rng = ChaCha8Rng::seed_from_u64(201);

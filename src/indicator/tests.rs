@@ -6,10 +6,12 @@
 
 use super::*;
 use crate::graph::{Graph, Role};
-use crate::network::{PerSampleGradients, Weights};
+use crate::network::{Init, PerSampleGradients, Weights};
 use crate::space::Scale;
 use candle_core::{DType, Device, Tensor};
 use nalgebra::DMatrix;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -164,5 +166,39 @@ fn linear_regions_are_the_originals() {
         let weights = fixture.weights("thin", &graph);
         let regions = linear_regions::count(&graph, &weights, &batches).unwrap();
         assert_eq!(regions as f64, expected.regions.round(), "regions of {}", expected.arch);
+    }
+}
+
+/// The gradients in lanes, as a CPU computes them, are those of the rules for any device, on architectures of every
+/// space.
+#[test]
+fn gradients_in_lanes_are_the_folded_ones() {
+    for name in ["nas-bench-201", "mobilenet-macro"] {
+        let space = SearchSpace::open(name).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        for scale in [Scale::Probe, Scale::Thin, Scale::Probe] {
+            let genotype = space.sample(&mut rng);
+            let arch = space.arch(&genotype);
+            let Ok(graph) = space.lower(&genotype, scale).unwrap().live() else { continue };
+            let weights = Weights::random(&graph, Init::TorchDefault, 1, &Device::Cpu).unwrap();
+            let dims = graph.input_shape().dims();
+            let images = Images::WhiteNoise.draw(4, [dims[0], dims[1], dims[2]], 5);
+            let images = Tensor::from_vec(images, [vec![4], dims].concat(), &Device::Cpu).unwrap();
+            let all = |gradients: PerSampleGradients| -> Vec<Vec<f32>> {
+                gradients.map(|layer| layer.unwrap().gradient.flatten_all().unwrap().to_vec1().unwrap()).collect()
+            };
+            let lanes = all(PerSampleGradients::new(&graph, &weights, &images).unwrap());
+            let folded = all(PerSampleGradients::folded(&graph, &weights, &images).unwrap());
+            assert_eq!(lanes.len(), folded.len(), "{arch}");
+            let largest = |values: &[f32]| values.iter().fold(0f32, |most, value| value.abs().max(most));
+            let most = folded.iter().map(|layer| largest(layer)).fold(0.0, f32::max);
+            for (at, (lanes, folded)) in lanes.iter().zip(&folded).enumerate() {
+                assert_eq!(lanes.len(), folded.len(), "{arch}");
+                let apart: Vec<f32> = lanes.iter().zip(folded).map(|(a, b)| a - b).collect();
+                // Where little but rounding is left of a gradient, it is held against the network's.
+                let off = largest(&apart) / largest(folded).max(1e-2 * most);
+                assert!(off < 1e-4, "layer {at} of {arch}, {scale:?}: {off:.1e} apart");
+            }
+        }
     }
 }

@@ -40,7 +40,8 @@ pub(crate) struct LaneConv {
     /// The smallest place of a pixel within its phase.
     first: usize,
     phases: Vec<Phase>,
-    /// For each weight of one input channel of a group, in the order of the tiles: its place among the weights of the group.
+    /// For each weight of one input channel of a group, in the order of the tiles: its place among the weights of
+    /// the group.
     order: Vec<usize>,
 }
 
@@ -151,8 +152,8 @@ impl LaneConv {
         Self::new(window, channels, [channels, height, width], channels)
     }
 
-    /// The gradient with respect to the weights, `[out_channels · in_channels / groups · kernel²]`; that with respect to
-    /// the input is added to `sum`, where there is one, for the pixels of `mask`.
+    /// The gradient with respect to the weights, `[out_channels · in_channels / groups · kernel²]`; that with
+    /// respect to the input is added to `sum`, where there is one, for the pixels of `mask`.
     pub(crate) fn gradients(
         &self,
         input: &[f32],

@@ -1,8 +1,9 @@
 //! Gradients for sixteen cotangents at once, one in each lane of a vector.
 //!
-//! A map of cotangents is `[batch, channels, height, width]` of [`Lane`]s, so that what the cotangents share – a weight, an
-//! input's pixel, the slope of a ReLU – is one number for a whole vector: every rule is lane by lane, and what ReLU
-//! made zero is left out for all cotangents alike. All of it is sequential: several vectors of cotangents are several tasks.
+//! A map of cotangents is `[batch, channels, height, width]` of [`Lane`]s, so that what the cotangents share – a
+//! weight, an input's pixel, the slope of a ReLU – is one number for a whole vector: every rule is lane by lane, and
+//! what ReLU made zero is left out for all cotangents alike. All of it is sequential: several vectors of cotangents
+//! are several tasks.
 
 mod conv;
 mod memory;

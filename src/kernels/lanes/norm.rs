@@ -42,8 +42,8 @@ pub(crate) struct Normalised {
     pub(crate) of_scale: Vec<Lane>,
 }
 
-/// The ways back through several batch normalisations, inputs and scales of which are given, from the cotangent of their
-/// outputs, which is one for all.
+/// The ways back through several batch normalisations, inputs and scales of which are given, from the cotangent of
+/// their outputs, which is one for all.
 pub(crate) fn normalise(
     layers: &[(&Tensor, &Tensor)],
     grad: &Cotangent,

@@ -1,8 +1,8 @@
 //! The rules on cotangents that are the lanes of vectors, on a CPU.
 //!
 //! Memory is slower than arithmetic here, so a map is written as seldom as possible: nodes share one that is handed on
-//! unchanged, batch normalisation's gradient is written down by the convolution that takes it, and a convolution adds its
-//! input's gradient to what lies behind the ReLU, of which it leaves out what that one made zero.
+//! unchanged, batch normalisation's gradient is written down by the convolution that takes it, and a convolution
+//! adds its input's gradient to what lies behind the ReLU, of which it leaves out what that one made zero.
 
 use super::folded::{self, slope};
 use super::{LayerGradient, Pass};

@@ -1,8 +1,8 @@
 //! A reverse pass for many cotangents at once.
 //!
 //! The samples of a batch are coupled through batch normalisation's statistics, so the gradient of one
-//! sample's output runs through all samples: N cotangents on B samples are N·B maps. There are two ways through a graph,
-//! node by node from its output, which have the same rules:
+//! sample's output runs through all samples: N cotangents on B samples are N·B maps. There are two ways through a
+//! graph, node by node from its output, which have the same rules:
 //!
 //! - [`folded`]: cotangents are folded into the batch, and every step is one Candle operation for all of them. This is
 //!   how any device computes.
@@ -71,11 +71,13 @@ impl<'a> PerSampleGradients<'a> {
     /// # Errors
     /// If a weight is missing, or Candle fails.
     pub fn new(graph: &'a Graph, weights: &'a Weights, input: &Tensor) -> Result<Self, WeightsError> {
-        Self::with_seeds(graph, weights, input, |outputs| {
-            let samples = outputs.dim(0)?;
-            let eye = Tensor::eye(samples, outputs.dtype(), outputs.device())?.unsqueeze(2)?;
-            eye.broadcast_as((samples, samples, outputs.elem_count() / samples.max(1)))
-        })
+        Self::with_seeds(graph, weights, input, summed_outputs)
+    }
+
+    /// As [`Self::new`], but by the rules that any device has.
+    #[cfg(test)]
+    pub(crate) fn folded(graph: &'a Graph, weights: &'a Weights, input: &Tensor) -> Result<Self, WeightsError> {
+        Self::on(graph, weights, input, summed_outputs, usize::MAX)
     }
 
     /// Runs `graph` forward on `input` `[batch, channels, height, width]` with batch statistics; `seeds` gives the
@@ -127,6 +129,13 @@ impl<'a> PerSampleGradients<'a> {
     pub fn outputs(&self) -> &Tensor {
         self.pass.activations.of(self.pass.graph.output())
     }
+}
+
+/// For each sample the cotangent of the sum of its outputs, `[batch, batch, outputs]`.
+fn summed_outputs(outputs: &Tensor) -> Result<Tensor, candle_core::Error> {
+    let samples = outputs.dim(0)?;
+    let eye = Tensor::eye(samples, outputs.dtype(), outputs.device())?.unsqueeze(2)?;
+    eye.broadcast_as((samples, samples, outputs.elem_count() / samples.max(1)))
 }
 
 impl Pass<'_> {

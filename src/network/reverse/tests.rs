@@ -2,8 +2,7 @@
 
 use super::{LayerGradient, PerSampleGradients, lanes};
 use crate::graph::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Role, Shape, Window};
-use crate::network::{Init, Mode, Weights, forward};
-use crate::space::{Scale, SearchSpace};
+use crate::network::{Mode, Weights, forward};
 use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -59,13 +58,13 @@ fn layers(graph: &Graph, weights: &Weights, input: &Tensor, cotangents: usize, t
     PerSampleGradients::on(graph, weights, input, seeds, together).unwrap().map(Result::unwrap).collect()
 }
 
-/// The two ways through a graph give the same: relative to a layer's largest gradient, or to `floor` of the network's.
-fn check(name: &str, graph: &Graph, samples: usize, cotangents: usize, floor: f32) {
+/// The two ways through a graph give the same.
+fn check(name: &str, graph: &Graph, samples: usize, cotangents: usize) {
     let (weights, input) = (weights(graph), images(graph, samples));
     let folded = layers(graph, &weights, &input, cotangents, usize::MAX);
     let lanes = layers(graph, &weights, &input, cotangents, lanes::LANES);
     assert_eq!(lanes.len(), folded.len(), "{name}");
-    let scale = folded.iter().map(|layer| largest(&layer.gradient)).fold(0.0, f32::max) * floor;
+    let scale = folded.iter().map(|layer| largest(&layer.gradient)).fold(0.0, f32::max) * 1e-6;
     for (lanes, folded) in lanes.iter().zip(&folded) {
         assert_eq!((lanes.node, lanes.role), (folded.node, folded.role), "{name}");
         assert_eq!(lanes.gradient.dim(0).unwrap(), cotangents);
@@ -139,21 +138,8 @@ fn every_operator() -> Graph {
 #[test]
 fn lanes_give_what_folded_cotangents_give() {
     let graph = every_operator();
-    check("every operator", &graph, 5, 3, 1e-6);
-    check("every operator, several walks", &graph, 3, 2 * lanes::LANES + 1, 1e-6);
-    for name in ["nas-bench-201", "mobilenet-macro"] {
-        let space = SearchSpace::open(name).unwrap();
-        let mut rng = ChaCha8Rng::seed_from_u64(3);
-        for scale in [Scale::Probe, Scale::Thin, Scale::Probe] {
-            let genotype = space.sample(&mut rng);
-            let graph = space.lower(&genotype, scale).unwrap();
-            // Where absent edges make a map constant, batch normalisation leaves little but rounding.
-            check(&space.arch(&genotype), &graph, 4, 4, 0.1);
-            if let Ok(live) = graph.live() {
-                check(&space.arch(&genotype), &live, 4, 4, 1e-2);
-            }
-        }
-    }
+    check("every operator", &graph, 5, 3);
+    check("every operator, several walks", &graph, 3, 2 * lanes::LANES + 1);
 }
 
 /// Central differences of Σ outputs · seed, over some elements of every weight.
@@ -197,12 +183,8 @@ fn gradients_are_the_slopes() {
 
 #[test]
 fn bits_do_not_depend_on_the_threads() {
-    let space = SearchSpace::open("nas-bench-201").unwrap();
-    let genotype = space
-        .parse_arch("|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|")
-        .unwrap();
-    let graph = space.lower(&genotype, Scale::Probe).unwrap();
-    let weights = Weights::random(&graph, Init::TorchDefault, 1, &Device::Cpu).unwrap();
+    let graph = every_operator();
+    let weights = weights(&graph);
     let input = images(&graph, 2 * lanes::LANES + 2);
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
