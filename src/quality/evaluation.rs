@@ -49,7 +49,7 @@ impl Evaluation {
         let scores = ranks(&scores);
         let all: Vec<usize> = (0..truth.len()).collect();
         let top = best(truth, share(truth.len(), 0.2));
-        let figure = |of: &[usize], statistic: &dyn Fn(&[f64], &[f64]) -> Option<f64>| {
+        let figure = |of: &[usize], statistic: fn(&[f64], &[f64]) -> Option<f64>| {
             let at = |of: &[usize]| {
                 let (x, y): (Vec<f64>, Vec<f64>) = of.iter().map(|&i| (scores[i], truth[i])).unzip();
                 statistic(&x, &y)
@@ -66,9 +66,9 @@ impl Evaluation {
         };
         let best_of = |count: usize| best(&scores, count).into_iter().map(|i| truth[i]).fold(f64::MIN, f64::max);
         Self {
-            kendall: figure(&all, &kendall),
-            spearman: figure(&all, &spearman),
-            spearman_top20: figure(&top, &spearman),
+            kendall: figure(&all, kendall),
+            spearman: figure(&all, spearman),
+            spearman_top20: figure(&top, spearman),
             precision_top10: precision(0.1),
             precision_top20: precision(0.2),
             best_of_top: TOPS.map(best_of),
