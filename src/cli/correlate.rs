@@ -115,7 +115,7 @@ fn notes(correlations: &Correlations) -> String {
         let weights: Vec<String> = facts.weights.iter().map(|(name, weight)| format!("{weight} {name}")).collect();
         text += &format!("\n{}: {}", facts.recipe, weights.join(" + "));
         for dropped in &facts.dropped {
-            text += &format!("\n  dropped {}: {}", dropped.indicator, dropped.why);
+            text += &format!("\n  dropped {}: {}", dropped.indicator, dropped.reason);
         }
     }
     for fit in fits {

@@ -4,13 +4,13 @@ use super::network::{SpaceArgs, input_error};
 use super::probing::{Indicators, ProbeArgs, indicators, recipe};
 use super::{print, print_json};
 use crate::genotype::Genotype;
-use crate::indicator::{self, Indicator, Probes, Values};
+use crate::indicator::{self, Indicator, Scores, Values};
 use crate::quality::{Quality, RecipeSection};
 use crate::space::{Scale, SearchSpace};
 use comfy_table::{CellAlignment, Table};
-use rayon::prelude::*;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 /// Score architectures without training.
@@ -41,7 +41,7 @@ pub(super) struct Args {
 }
 
 /// One architecture's line.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Line {
     arch: String,
     id: Option<String>,
@@ -56,7 +56,7 @@ struct Line {
     state: State,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
     Complete,
@@ -75,20 +75,27 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let mut lines = vec![];
-    // In blocks, so that lines come as they are ready and in order.
-    let together = if probes.on_cpu() { 4 * rayon::current_num_threads() } else { 1 };
-    for block in genotypes.chunks(together) {
-        let block: Vec<Line> = block
-            .par_iter()
-            .map(|genotype| line(&space, &probes, genotype, quality.as_ref(), args))
-            .collect::<Result<_, _>>()?;
-        if args.json {
-            block.iter().try_for_each(print_json)?;
-        } else {
-            lines.extend(block);
+    let wanted = args.indicators.with(&quality.as_ref().map(Quality::indicators).unwrap_or_default());
+    let first = indicator::first_isomorphic(&space, &genotypes);
+    let distinct: Vec<usize> = (0..genotypes.len()).filter(|&at| first[at] == at).collect();
+    let candidates: Vec<&Genotype> = distinct.iter().map(|&at| &genotypes[at]).collect();
+    let (mut scored, mut lines, mut result) = (HashMap::new(), vec![], Ok(()));
+    let mut next = 0;
+    let _ = indicator::score_each(&probes, &space, &candidates, &wanted, |index, scores, _| {
+        scored.insert(distinct[index], scores);
+        // Lines come as soon as they are ready, in the order of the architectures.
+        while result.is_ok()
+            && let Some(scores) = first.get(next).and_then(|at| scored.get(at))
+        {
+            result = line(&space, &genotypes[next], scores, quality.as_ref(), args).and_then(|line| {
+                lines.extend((!args.json).then_some(&line).cloned());
+                if args.json { print_json(&line) } else { Ok(()) }
+            });
+            next += 1;
         }
-    }
+        if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    result?;
     if !args.json {
         print(table(&lines, &args.indicators.0))?;
     }
@@ -111,22 +118,21 @@ fn read(args: &Args, space: &SearchSpace) -> anyhow::Result<Vec<Genotype>> {
 
 fn line(
     space: &SearchSpace,
-    probes: &Probes,
     genotype: &Genotype,
+    scores: &Scores,
     quality: Option<&Quality>,
     args: &Args,
 ) -> anyhow::Result<Line> {
     let cost = space.lower(genotype, Scale::Full)?.cost();
     let (mut values, mut networks, mut state) = (BTreeMap::new(), BTreeMap::new(), State::Complete);
     let mut known = Values::new();
-    let of_quality = quality.map(Quality::indicators).unwrap_or_default();
-    for (name, score) in indicator::score(probes, space, genotype, &args.indicators.with(&of_quality)) {
+    for (&name, score) in scores {
         let shown = args.indicators.0.iter().any(|indicator| indicator.facts().name == name);
         known.extend(score.as_ref().ok().map(|score| (name.to_owned(), score.value)));
         match score {
             _ if !shown => {}
             Ok(score) => {
-                networks.insert(name, score.networks);
+                networks.insert(name, score.networks.clone());
                 values.insert(name, Some(score.value));
             }
             Err(error) => {

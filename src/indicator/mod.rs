@@ -1,5 +1,6 @@
 //! Training-free scores of a candidate, one file an indicator.
 
+mod batch;
 mod conv_layers;
 mod depth;
 pub mod diswot;
@@ -45,6 +46,7 @@ mod width;
 mod zen;
 mod zico;
 
+pub use batch::{first_isomorphic, score_each};
 pub use images::Images;
 pub use linear_regions::LinearRegions;
 pub use ntk_condition::NtkCondition;
@@ -171,6 +173,14 @@ pub enum IndicatorError {
     /// The output does not depend on the input.
     #[error("dead network: the output does not depend on the input")]
     Dead,
+    /// A network that takes more memory than all candidates together may.
+    #[error("its networks take about {needed_mib} MiB of memory, `indicators.memory_mib` is {budget_mib}")]
+    Memory {
+        /// What it takes.
+        needed_mib: u64,
+        /// What there is.
+        budget_mib: u64,
+    },
     /// A kernel that can't be inverted.
     #[error("{indicator}: the kernel is singular")]
     Singular {

@@ -86,6 +86,16 @@ impl Probes {
         self.device.is_cpu()
     }
 
+    /// Bytes that all candidates together may take.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.settings.memory_mib << 20
+    }
+
+    /// Images of a batch that regions are counted with.
+    pub(super) fn patch_batch(&self) -> usize {
+        PATCHES
+    }
+
     /// How indicators are computed.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -16,7 +16,7 @@ pub enum Mode {
 }
 
 /// The `indicators` section, as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SettingsSection {
     /// Whose defaults.
@@ -31,6 +31,20 @@ pub struct SettingsSection {
     pub init: Init,
     /// Where the images come from.
     pub images: Option<Images>,
+    /// Memory that all candidates which are scored at one time take together, in MiB.
+    #[serde(default = "memory_mib")]
+    pub memory_mib: u64,
+}
+
+impl Default for SettingsSection {
+    fn default() -> Self {
+        let (mode, init) = (Mode::default(), Init::default());
+        Self { mode, batch: None, networks: None, init, images: None, memory_mib: memory_mib() }
+    }
+}
+
+fn memory_mib() -> u64 {
+    4096
 }
 
 /// How indicators are computed, resolved.
@@ -47,6 +61,9 @@ pub struct Settings {
     pub init: Init,
     /// Where the images come from.
     pub images: Images,
+    /// Memory for all candidates together, in MiB; nothing that is computed depends on it.
+    #[serde(skip_serializing, default = "memory_mib")]
+    pub memory_mib: u64,
 }
 
 impl SettingsSection {
@@ -62,6 +79,7 @@ impl SettingsSection {
             networks: self.networks.unwrap_or(3),
             init: self.init,
             images: self.images.unwrap_or(images),
+            memory_mib: self.memory_mib,
         }
     }
 }

@@ -21,6 +21,14 @@ pub struct Dropped {
     pub indicator: String,
     /// Why.
     pub why: Why,
+    /// The same for a person.
+    pub reason: String,
+}
+
+impl Dropped {
+    pub(super) fn new(indicator: &str, why: Why) -> Self {
+        Self { indicator: indicator.to_owned(), why, reason: why.to_string() }
+    }
 }
 
 /// Why an indicator is dropped.
@@ -68,8 +76,7 @@ impl Quality {
             match worst.filter(|(_, agreement)| *agreement <= CONTRADICTION) {
                 Some((at, agreement)) => {
                     let term = self.terms.remove(at);
-                    let indicator = term.facts.name.to_owned();
-                    self.dropped.push(super::Dropped { indicator, why: Why::Contradicts(agreement) });
+                    self.dropped.push(Dropped::new(term.facts.name, Why::Contradicts(agreement)));
                 }
                 None => break,
             }
@@ -80,7 +87,7 @@ impl Quality {
         let dropped = &mut self.dropped;
         self.terms.retain(|term| {
             let why = why(term);
-            dropped.extend(why.map(|why| Dropped { indicator: term.facts.name.to_owned(), why }));
+            dropped.extend(why.map(|why| Dropped::new(term.facts.name, why)));
             why.is_none()
         });
     }

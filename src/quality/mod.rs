@@ -55,7 +55,7 @@ impl Quality {
             let values = sample.iter().filter_map(|scores| Some(scores.get(facts.name)?.value));
             match Ranking::new(facts.direction, values) {
                 Some(ranking) => terms.push(Term { indicator, facts, weight, ranking }),
-                None => dropped.push(Dropped { indicator: facts.name.to_owned(), why: Why::Absent }),
+                None => dropped.push(Dropped::new(facts.name, Why::Absent)),
             }
         }
         let mut quality = Self { combine: recipe.combine, terms, dropped };

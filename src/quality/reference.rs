@@ -2,13 +2,13 @@
 
 use super::SampleScores;
 use crate::genotype::{ArchId, Genotype};
-use crate::indicator::{Indicator, Probes, Settings, score};
+use crate::indicator::{Indicator, Probes, Settings, first_isomorphic, score_each};
 use crate::space::SearchSpace;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// A scored reference sample, and what it depends on: it can be kept in a file.
@@ -67,29 +67,19 @@ pub fn score_all(
     space: &SearchSpace,
     genotypes: &[Genotype],
     indicators: &[&'static dyn Indicator],
-    done: impl Fn(usize, usize) + Sync,
+    done: impl Fn(usize, usize),
 ) -> Vec<SampleScores> {
-    let ids: Vec<Option<ArchId>> = genotypes.par_iter().map(|genotype| space.id(genotype)).collect();
-    let mut first = HashMap::new();
-    for (at, id) in ids.iter().enumerate() {
-        if let Some(id) = id {
-            first.entry(id).or_insert(at);
-        }
-    }
-    let mut distinct: Vec<usize> = first.values().copied().collect();
-    distinct.sort_unstable();
-    let count = std::sync::atomic::AtomicUsize::new(0);
-    let one = |&at: &usize| {
-        let scores = score(probes, space, &genotypes[at], indicators);
-        done(1 + count.fetch_add(1, std::sync::atomic::Ordering::Relaxed), distinct.len());
-        scores.into_iter().filter_map(|(name, score)| Some((name.to_owned(), score.ok()?))).collect()
-    };
-    // A GPU takes one candidate at a time: all cores' would not fit its memory.
-    let scored: Vec<SampleScores> =
-        if probes.on_cpu() { distinct.par_iter().map(one).collect() } else { distinct.iter().map(one).collect() };
-    let scored: HashMap<usize, SampleScores> = distinct.into_iter().zip(scored).collect();
-    let of = |id: &Option<ArchId>| id.as_ref().map_or_else(SampleScores::new, |id| scored[&first[id]].clone());
-    ids.iter().map(of).collect()
+    let first = first_isomorphic(space, genotypes);
+    let distinct: Vec<usize> = (0..genotypes.len()).filter(|&at| first[at] == at).collect();
+    let candidates: Vec<&Genotype> = distinct.iter().map(|&at| &genotypes[at]).collect();
+    let mut scored: HashMap<usize, SampleScores> = HashMap::new();
+    let _ = score_each(probes, space, &candidates, indicators, |index, scores, _| {
+        let known = scores.into_iter().filter_map(|(name, score)| Some((name.to_owned(), score.ok()?)));
+        scored.insert(distinct[index], known.collect());
+        done(scored.len(), distinct.len());
+        ControlFlow::Continue(())
+    });
+    first.iter().map(|at| scored[at].clone()).collect()
 }
 
 impl Reference {
@@ -99,7 +89,7 @@ impl Reference {
         probes: &Probes,
         space: &SearchSpace,
         indicators: &[&'static dyn Indicator],
-        done: impl Fn(usize, usize) + Sync,
+        done: impl Fn(usize, usize),
     ) -> Self {
         let genotypes = draw_reference(space, of.count, of.seed);
         let scores = score_all(probes, space, &genotypes, indicators, done);

@@ -10,6 +10,7 @@ use crate::indicator;
 use crate::latency::Measurement;
 use crate::objective::ObjectiveVector;
 use crate::pareto::ParetoFront;
+use crate::quality::QualityFacts;
 use crate::study::store::{self, IndicatorOutcome, Store, TrialRecord};
 use crate::study::{MODELS, StudyFacts, model_file, vector};
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError>
         search,
         control: controlled.as_ref().and_then(|history| history.get(index).copied()),
     });
+    let quality: Option<QualityFacts> = store.fact("quality")?;
     let directions = facts.objectives.as_slice().iter().map(|objective| objective.direction);
     let mut report = StudyReport {
         hypervolume_history: history.collect(),
@@ -67,7 +69,8 @@ pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError>
         created: rfc3339(facts.created_unix_s),
         config_yaml: serde_yaml::to_string(&config).unwrap_or_default(),
         objectives: facts.objectives.as_slice().iter().map(objective).collect(),
-        indicators: indicators(),
+        indicators: indicators(quality.as_ref()),
+        quality,
         devices: devices
             .iter()
             .map(|name| device(store, name))
@@ -191,15 +194,18 @@ fn objective(objective: &crate::objective::Objective) -> ObjectiveInfo {
     }
 }
 
-fn indicators() -> Vec<IndicatorInfo> {
-    let info = |indicator: &&dyn indicator::Indicator| IndicatorInfo {
+/// The TEG three, and those that the quality is made of.
+fn indicators(quality: Option<&QualityFacts>) -> Vec<IndicatorInfo> {
+    let info = |indicator: &'static dyn indicator::Indicator| IndicatorInfo {
         name: indicator.facts().name.to_owned(),
         description: indicator.facts().description.to_owned(),
         direction: indicator.facts().direction,
         formula: indicator.facts().formula.to_owned(),
         source: indicator.facts().source.to_owned(),
     };
-    indicator::teg().iter().map(info).collect()
+    let of_quality = quality.into_iter().flat_map(|facts| &facts.weights);
+    let named = of_quality.filter_map(|(name, _)| indicator::named(name).ok());
+    indicator::distinct(indicator::teg().into_iter().chain(named)).into_iter().map(info).collect()
 }
 
 /// The device as its first measurement found it; none without a measurement.

@@ -35,11 +35,6 @@ pub fn correlations(correlations: &Correlations, truth: &[f64]) -> String {
     for (row, of) in correlations.rows.iter().enumerate() {
         data["rows"][row]["scores"] = of.scores.clone().into();
     }
-    for (at, recipe) in correlations.recipes.iter().enumerate() {
-        for (number, dropped) in recipe.dropped.iter().enumerate() {
-            data["recipes"][at]["dropped"][number]["reason"] = dropped.why.to_string().into();
-        }
-    }
     let title = escape(&format!("{}, {}", correlations.space, correlations.column));
     let data = inert(&data.to_string());
     let scripts = [("charts", CHARTS), ("plots", PLOTS), ("script", CORRELATIONS_SCRIPT)];

@@ -5,7 +5,7 @@
 //! a study's folder in place.
 
 use crate::objective::Direction;
-use crate::quality::Correlations;
+use crate::quality::{Correlations, QualityFacts};
 use crate::study::REPORTS;
 use crate::study::store::StoreError;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,9 @@ pub struct StudyReport {
     pub objectives: Vec<ObjectiveInfo>,
     /// The indicators that were computed. One with an objective's name is that objective.
     pub indicators: Vec<IndicatorInfo>,
+    /// How the indicators became a quality, where they did.
+    #[serde(default)]
+    pub quality: Option<QualityFacts>,
     /// Where trials were measured.
     pub devices: Vec<DeviceInfo>,
     /// All finished trials of the search and of the control, in the order in which they were evaluated.

@@ -247,6 +247,9 @@ function drawFacts() {
   if (!report.devices.length) byId("device-cards").append(el("p", { class: "empty" }, "Nothing was measured."));
   for (const o of report.objectives) byId("definition-list").append(el("div", { class: "definition" }, el("h3", {}, o.name, el("span", { class: "unit" }, ` objective, ${o.direction}${o.unit ? `, in ${o.unit}` : ""}`)),
     el("p", {}, o.device ? `Median latency of one run on ${o.device}.` : report.indicators.some(i => i.name === o.name) ? "The indicator of the same name." : "As the config defines it.")));
+  if (report.quality) byId("definition-list").append(el("div", { class: "definition" }, el("h3", {}, "quality", el("span", { class: "unit" }, ` recipe ${report.quality.recipe}`)),
+    el("p", {}, "The weighted sum of an architecture’s standings in a reference sample of the space: ", el("code", {}, report.quality.weights.map(([name, weight]) => `${weight} ${name}`).join(" + "))),
+    report.quality.dropped.map(d => el("p", { class: "hint" }, `Without ${d.indicator}: ${d.reason}.`))));
   for (const i of report.indicators) byId("definition-list").append(el("div", { class: "definition" }, el("h3", {}, i.name, el("span", { class: "unit" }, ` indicator, ${i.direction}`)),
     el("p", {}, i.description), i.formula ? el("p", {}, el("code", {}, i.formula)) : null, i.source ? el("p", { class: "hint" }, i.source) : null));
   byId("config-text").textContent = report.config_yaml;

@@ -101,6 +101,13 @@ fn outcome(report: &StudyReport) -> String {
         format!("{} {}", objective.name, [&significant(*value, 4), objective.unit.as_str()].join(" ").trim_end())
     });
     text.push_str(&format!("\nReference point: {}\n", point.collect::<Vec<_>>().join(", ")));
+    if let Some(quality) = &report.quality {
+        let weights: Vec<String> = quality.weights.iter().map(|(name, weight)| format!("{weight} {name}")).collect();
+        text.push_str(&format!("Quality ({}): {}\n", quality.recipe, weights.join(" + ")));
+        for dropped in &quality.dropped {
+            text.push_str(&format!("  without {}: {}\n", dropped.indicator, dropped.reason));
+        }
+    }
     let control = report.control.as_ref().map(|control| (format!("{} search", control.sampler), control));
     for (name, summary) in [Some((search.sampler.clone(), search)), control].into_iter().flatten() {
         text.push_str(&format!(

@@ -10,18 +10,16 @@ use super::{MODELS, Plan, Source, StudyError};
 use crate::device::{self, Device, DeviceError, HardwareProfile, Job, Location, OpenOptions};
 use crate::genotype::{ArchId, Genotype};
 use crate::graph::Graph;
-use crate::indicator::{self, Indicator, IndicatorError, Probes, Score, Values};
+use crate::indicator::{self, Indicator, IndicatorError, Probes, Score, Scores, Values};
 use crate::latency::Measurement;
 use crate::network::{Init, Weights};
 use crate::onnx::{self, Batch, ExportOptions, Metadata};
 use crate::quality::{Quality, QualityFacts, SampleScores};
 use crate::sampler::{RandomSearch, Sampler};
 use crate::space::Scale;
-use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::time::Instant;
 
 /// What turns genotypes into trials.
@@ -109,15 +107,20 @@ impl<'a> Evaluator<'a> {
         }
         let mut done = 0;
         let genotypes: Vec<&Genotype> = unknown.iter().map(|(_, genotype)| *genotype).collect();
-        let outcomes = |genotype: &Genotype| outcomes(self.plan, &self.probes, &self.indicators, genotype);
-        score_in_parallel(outcomes, self.probes.on_cpu(), &genotypes, observer, |index, outcomes, seconds, observer| {
-            let id = &unknown[index].0;
-            self.store.put_indicators(id, &outcomes)?;
-            self.scoring_s.insert(id.clone(), seconds);
-            done += 1;
-            observer.on(&Event::Scoring { done, total: unknown.len() });
-            Ok(())
-        })
+        score_in_parallel(
+            (self.plan, &self.probes),
+            &self.indicators,
+            &genotypes,
+            observer,
+            |index, outcomes, seconds, observer| {
+                let id = &unknown[index].0;
+                self.store.put_indicators(id, &outcomes)?;
+                self.scoring_s.insert(id.clone(), seconds);
+                done += 1;
+                observer.on(&Event::Scoring { done, total: unknown.len() });
+                Ok(())
+            },
+        )
     }
 
     /// Evaluates one candidate and stores the trial. Its scores are expected to be there.
@@ -335,9 +338,8 @@ fn reference(
     let genotypes: Vec<&Genotype> = unknown.iter().map(|&number| &sample[number]).collect();
     let mut done = known.len();
     let indicators = plan.recipe.with_teg();
-    let outcomes = |genotype: &Genotype| outcomes(plan, probes, &indicators, genotype);
     let finished =
-        score_in_parallel(outcomes, probes.on_cpu(), &genotypes, observer, |index, indicators, _, observer| {
+        score_in_parallel((plan, probes), &indicators, &genotypes, observer, |index, indicators, _, observer| {
             let genotype = genotypes[index];
             let arch_id = plan.space.id(genotype).expect("samplers draw living networks only");
             let number = unknown[index] as u64;
@@ -360,46 +362,27 @@ type Outcomes = BTreeMap<String, IndicatorOutcome>;
 /// Scores candidates on all cores; `done` gets each as it is finished, on this thread. False if the observer
 /// interrupted it: what runs is finished, what waits is left.
 fn score_in_parallel(
-    outcomes: impl Fn(&Genotype) -> Outcomes + Sync,
-    on_cpu: bool,
+    (plan, probes): (&Plan, &Probes),
+    indicators: &[&'static dyn Indicator],
     genotypes: &[&Genotype],
     observer: &mut dyn Observer,
     mut done: impl FnMut(usize, Outcomes, f64, &mut dyn Observer) -> Result<(), StudyError>,
 ) -> Result<bool, StudyError> {
-    let stop = AtomicBool::new(observer.interrupted());
-    let (sender, receiver) = mpsc::channel();
-    std::thread::scope(|scope| {
-        let (stop, outcomes) = (&stop, &outcomes);
-        scope.spawn(move || {
-            // A GPU takes one candidate at a time: all cores' would not fit its memory.
-            let together = if on_cpu { 1 } else { genotypes.len().max(1) };
-            genotypes.par_iter().enumerate().with_min_len(together).for_each_with(
-                sender,
-                |sender, (index, genotype)| {
-                    if !stop.load(Ordering::Relaxed) {
-                        let begin = Instant::now();
-                        let outcomes = outcomes(genotype);
-                        // Nobody receives any more once the study has failed.
-                        let _ = sender.send((index, outcomes, begin.elapsed().as_secs_f64()));
-                    }
-                },
-            );
-        });
-        let mut result = Ok(());
-        for (index, outcomes, seconds) in receiver {
-            if result.is_ok() {
-                result = done(index, outcomes, seconds, observer);
-            }
-            if result.is_err() || observer.interrupted() {
-                stop.store(true, Ordering::Relaxed);
-            }
+    if observer.interrupted() {
+        return Ok(false);
+    }
+    let mut result = Ok(());
+    let flow = indicator::score_each(probes, &plan.space, genotypes, indicators, |index, scores, time| {
+        result = done(index, outcomes(scores), time.as_secs_f64(), observer);
+        match result.is_err() || observer.interrupted() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
-        result.map(|()| !stop.load(Ordering::Relaxed))
-    })
+    });
+    result.map(|()| flow.is_continue())
 }
 
-fn outcomes(plan: &Plan, probes: &Probes, indicators: &[&'static dyn Indicator], genotype: &Genotype) -> Outcomes {
-    let scores = indicator::score(probes, &plan.space, genotype, indicators);
+fn outcomes(scores: Scores) -> Outcomes {
     let outcome = |(name, score): (&str, Result<Score, IndicatorError>)| match score {
         Ok(score) => (name.to_owned(), IndicatorOutcome::Value(score)),
         Err(error) => (name.to_owned(), IndicatorOutcome::Failed(error.to_string())),
