@@ -212,14 +212,24 @@ fn scores_are_json_lines_in_the_order_of_the_input() {
         .map(|(a, b)| format!("|{a}~0|+|none~0|{a}~1|+|{b}~0|none~1|{b}~2|"))
         .collect();
     place.write("archs.txt", archs.join("\n"));
-    let finished =
-        place.run(&["score", "tiny.yaml", "--archs", "archs.txt", "--json", "--batch", "4", "--networks", "1"]);
+    let finished = place.run(&[
+        "score",
+        "tiny.yaml",
+        "--archs",
+        "archs.txt",
+        "--json",
+        "--quiet",
+        "--batch",
+        "4",
+        "--networks",
+        "1",
+    ]);
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
     let lines: Vec<Value> = finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.iter().map(|line| line["arch"].as_str().unwrap()).collect::<Vec<_>>(), archs);
     let mut dead = 0;
     for (line, text) in lines.iter().zip(finished.stdout.lines()) {
-        let fields = ["arch", "id", "indicators", "params", "macs", "state"];
+        let fields = ["arch", "id", "indicators", "quality", "params", "macs", "state"];
         let places: Vec<usize> = fields.iter().map(|field| text.find(&format!("\"{field}\":")).unwrap()).collect();
         assert!(places.is_sorted() && line.as_object().unwrap().len() == fields.len(), "{text}");
         assert!(line["params"].is_u64() && line["macs"].is_u64(), "{text}");

@@ -5,6 +5,7 @@
 
 mod correlate;
 mod export;
+mod indicators;
 mod interrupt;
 mod network;
 mod probing;
@@ -49,6 +50,8 @@ enum Command {
     Search(search::Args),
     /// Score architectures without training
     Score(score::Args),
+    /// List the indicators with their formulas and sources
+    Indicators(indicators::Args),
     /// Hold every indicator against the accuracies of trained networks
     Correlate(correlate::Args),
     /// Write one architecture as ONNX
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Search(args) => search::run(args, cli.quiet),
         Command::Score(args) => score::run(args, cli.quiet),
+        Command::Indicators(args) => indicators::run(args),
         Command::Correlate(args) => correlate::run(args, cli.quiet),
         Command::Export(args) => export::run(args),
         Command::Profile(args) => profile::run(args),

@@ -62,8 +62,8 @@ impl ProbeArgs {
         Ok(Probes::new(space, settings, self.seed, compute)?)
     }
 
-    /// The space's reference sample with these indicators: the one that comes with Tegu, or that an earlier run
-    /// left in Tegu's own folder, or a new one, which is left there.
+    /// The space's reference sample with these indicators: the one that an earlier run left in Tegu's own folder, or a
+    /// new one, which is left there.
     pub(super) fn reference(
         &self,
         space: &SearchSpace,
@@ -73,9 +73,8 @@ impl ProbeArgs {
     ) -> anyhow::Result<Reference> {
         let key = ReferenceKey::new(space, probes.settings(), self.seed, self.reference);
         let path = kept_at(&key)?;
-        let kept = Reference::shipped(&space.name).into_iter().chain(Reference::read(&path));
-        if let Some(reference) = kept.into_iter().find(|reference| reference.serves(&key, indicators)) {
-            return Ok(reference);
+        if let Some(kept) = Reference::read(&path).filter(|kept| kept.serves(&key, indicators)) {
+            return Ok(kept);
         }
         let counter = Counter::new("reference", quiet);
         let computed = Reference::compute(key, probes, space, indicators, |done, total| counter.show(done, total));

@@ -23,6 +23,8 @@ pub enum View {
 const KERNEL_WIDTH: usize = 8;
 /// Channels behind the stem of [`View::Features`].
 const FEATURE_WIDTH: usize = 16;
+/// Cells a stage of [`View::Features`], where the full network has as many: blurring and lost gradients show in depth.
+const FEATURE_DEPTH: usize = 3;
 /// Images of a batch of [`View::Features`].
 const FEATURE_BATCH: usize = 16;
 
@@ -42,7 +44,12 @@ impl View {
             Self::Regions => space.network(Scale::Thin).clone(),
             Self::Kernel => space.network(Scale::Probe).clone(),
             Self::WideKernel => wide(KERNEL_WIDTH),
-            Self::Features => wide(FEATURE_WIDTH),
+            Self::Features => {
+                let deepest = space.network(Scale::Full).depth.unwrap_or(FEATURE_DEPTH);
+                let size = wide(FEATURE_WIDTH);
+                // A chain's depth is its decisions': it has none here.
+                NetworkSize { depth: size.depth.map(|depth| FEATURE_DEPTH.min(deepest).max(depth)), ..size }
+            }
         }
     }
 

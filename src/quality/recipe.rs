@@ -54,20 +54,14 @@ pub struct Recipe {
 }
 
 /// The adaptive recipe before its gates.
-const ADAPTIVE: &[(&str, f64)] = &[
-    ("wide_ntk_condition", 1.0),
-    ("linear_regions", 1.0),
-    ("naswot", 1.0),
-    ("pca_entropy", 1.0),
-    ("trainability", 0.5),
-    ("macs", 2.0),
-];
+const ADAPTIVE: &[(&str, f64)] = &[("meco", 3.0), ("ntk_condition", 1.0), ("linear_regions", 1.0), ("macs", 1.0)];
 
 const NAS_BENCH_201: &[(&str, f64)] = &[
-    ("ntk_condition", 1.0),
+    ("meco", 2.0),
     ("linear_regions", 1.0),
-    ("live_conv_weights", 2.0),
-    ("ntk_transfer", 1.0),
+    ("live_conv_weights", 1.0),
+    ("pca_entropy", 1.0),
+    ("ntk_transfer", 0.5),
     ("trainability", 0.5),
 ];
 

@@ -35,9 +35,6 @@ pub struct ReferenceKey {
     pub count: usize,
 }
 
-/// The samples that come with Tegu, by space.
-const SHIPPED: [(&str, &str); 0] = [];
-
 /// Makes another stream than a search's: its first population is not the sample that it is ranked in.
 const STREAM: u64 = 0x5eed_0000_0000_0000;
 /// Draws in a row that bring nothing new, at which a small space counts as exhausted.
@@ -95,12 +92,6 @@ impl Reference {
         let scores = score_all(probes, space, &genotypes, indicators, done);
         let sample = genotypes.iter().map(|genotype| space.arch(genotype)).zip(scores).collect();
         Self { of, sample }
-    }
-
-    /// The sample that comes with Tegu for a space of that name.
-    pub fn shipped(space: &str) -> Option<Self> {
-        let (_, text) = SHIPPED.iter().find(|(name, _)| *name == space)?;
-        serde_json::from_str(text).ok()
     }
 
     /// The sample in the file at `path`; none where there is no such file, or it is another version's.

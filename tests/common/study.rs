@@ -84,6 +84,7 @@ impl Workplace {
     pub fn tegu(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tegu"));
         command.args(args).current_dir(self.0.path()).stdin(Stdio::null()).env_remove("TEGU_LOG");
+        command.env("TEGU_HOME", self.path("home"));
         command
     }
 
