@@ -2,6 +2,7 @@
 
 mod batch;
 mod conv_layers;
+mod deep_ntk_condition;
 mod depth;
 pub mod diswot;
 mod epe_nas;
@@ -41,7 +42,6 @@ mod synflow;
 mod tests;
 mod trainability;
 mod view;
-mod wide_ntk_condition;
 mod width;
 mod zen;
 mod zico;

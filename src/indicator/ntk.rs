@@ -4,7 +4,7 @@
 //! normalisation's scales, classifier; no biases), through the batch's statistics (Jacot et al. 2018; Chen et al.
 //! 2021, Section 3). K is summed layer by layer, so that G is never held whole.
 
-use crate::graph::{Graph, Role};
+use crate::graph::Graph;
 use crate::network::{LayerGradient, PerSampleGradients, Weights, WeightsError};
 use candle_core::{DType, Device, Tensor};
 use nalgebra::DMatrix;
@@ -14,8 +14,6 @@ use nalgebra::DMatrix;
 pub struct Ntk {
     /// K over all weights, `[batch, batch]`.
     pub all: DMatrix<f64>,
-    /// K over the weights of convolutions and classifier, without batch normalisation's scales, `[batch, batch]`.
-    pub unscaled: DMatrix<f64>,
     /// K over the weights between stem and head, `[batch, batch]`.
     pub body: DMatrix<f64>,
     /// The body's kernel between a second batch (rows) and the first (columns), where one was given.
@@ -31,7 +29,7 @@ pub fn ntk(graph: &Graph, weights: &Weights, first: &Tensor, second: Option<&Ten
     let mut across = second.map(|second| PerSampleGradients::new(graph, weights, second)).transpose()?;
     let samples = first.dim(0)?;
     let zeros = || DMatrix::zeros(samples, samples);
-    let (mut all, mut unscaled, mut body, mut body_cross) = (zeros(), zeros(), zeros(), second.map(|_| zeros()));
+    let (mut all, mut body, mut body_cross) = (zeros(), zeros(), second.map(|_| zeros()));
     for layer in rows {
         let layer = layer?;
         let gram = product(&layer.gradient, &layer.gradient)?;
@@ -44,12 +42,9 @@ pub fn ntk(graph: &Graph, weights: &Weights, first: &Tensor, second: Option<&Ten
                 *cross += product(&twin.gradient, &layer.gradient)?;
             }
         }
-        if layer.role == Role::Weight {
-            unscaled += &gram;
-        }
         all += gram;
     }
-    Ok(Ntk { all, unscaled, body, body_cross })
+    Ok(Ntk { all, body, body_cross })
 }
 
 fn in_body(graph: &Graph, layer: &LayerGradient) -> bool {

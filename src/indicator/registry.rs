@@ -1,6 +1,7 @@
 //! All indicators, by name.
 
 use super::conv_layers::ConvLayers;
+use super::deep_ntk_condition::DeepNtkCondition;
 use super::depth::Depth;
 use super::epe_nas::EpeNas;
 use super::fisher::Fisher;
@@ -24,7 +25,6 @@ use super::snip::Snip;
 use super::swap::Swap;
 use super::synflow::SynFlow;
 use super::trainability::Trainability;
-use super::wide_ntk_condition::WideNtkCondition;
 use super::width::Width;
 use super::zen::Zen;
 use super::zico::Zico;
@@ -45,7 +45,7 @@ pub fn all() -> Vec<&'static dyn Indicator> {
         &NtkTransfer,
         &NtkEntropy,
         &NtkEffectiveRank,
-        &WideNtkCondition,
+        &DeepNtkCondition,
         &Naswot,
         &Swap,
         &PcaEntropy,

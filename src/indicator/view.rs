@@ -13,51 +13,44 @@ pub enum View {
     Regions,
     /// The space's probe network, drawn as the settings say: the neural tangent kernel of TEG-NAS.
     Kernel,
-    /// A wider probe under Kaiming's initialisation: a kernel for spaces whose networks need width.
-    WideKernel,
+    /// The probe network with more cells a stage: a kernel that sees what cells one behind the other do.
+    DeepKernel,
     /// A probe wide enough for statistics over channels, under Kaiming's initialisation.
     Features,
 }
 
-/// Channels behind the stem of [`View::WideKernel`].
-const KERNEL_WIDTH: usize = 8;
 /// Channels behind the stem of [`View::Features`].
 const FEATURE_WIDTH: usize = 16;
-/// Cells a stage of [`View::Features`], where the full network has as many: blurring and lost gradients show in depth.
-const FEATURE_DEPTH: usize = 3;
+/// Cells a stage of the deeper views, where the full network has as many: blurring and lost gradients show in depth.
+const DEPTH: usize = 3;
 /// Images of a batch of [`View::Features`].
 const FEATURE_BATCH: usize = 16;
 
 impl View {
     /// All views.
     pub(super) const ALL: [Self; 5] =
-        [Self::Architecture, Self::Regions, Self::Kernel, Self::WideKernel, Self::Features];
+        [Self::Architecture, Self::Regions, Self::Kernel, Self::DeepKernel, Self::Features];
 
     /// The size of its networks.
     pub(super) fn size(self, space: &SearchSpace) -> NetworkSize {
-        let wide = |width: usize| NetworkSize {
-            width: width.min(space.network(Scale::Full).width),
-            ..space.network(Scale::Probe).clone()
-        };
+        let probe = space.network(Scale::Probe);
+        let deepest = space.network(Scale::Full).depth.unwrap_or(DEPTH);
+        // A chain's depth is its decisions: it has none here.
+        let deep = NetworkSize { depth: probe.depth.map(|depth| DEPTH.min(deepest).max(depth)), ..probe.clone() };
         match self {
             Self::Architecture => space.network(Scale::Full).clone(),
             Self::Regions => space.network(Scale::Thin).clone(),
-            Self::Kernel => space.network(Scale::Probe).clone(),
-            Self::WideKernel => wide(KERNEL_WIDTH),
-            Self::Features => {
-                let deepest = space.network(Scale::Full).depth.unwrap_or(FEATURE_DEPTH);
-                let size = wide(FEATURE_WIDTH);
-                // A chain's depth is its decisions': it has none here.
-                NetworkSize { depth: size.depth.map(|depth| FEATURE_DEPTH.min(deepest).max(depth)), ..size }
-            }
+            Self::Kernel => probe.clone(),
+            Self::DeepKernel => deep,
+            Self::Features => NetworkSize { width: FEATURE_WIDTH.min(space.network(Scale::Full).width), ..deep },
         }
     }
 
     /// How the weights are drawn.
     pub(super) fn init(self, settings: &Settings) -> Init {
         match self {
-            Self::Architecture | Self::Regions | Self::Kernel => settings.init,
-            Self::WideKernel | Self::Features => Init::KaimingNormal,
+            Self::Features => Init::KaimingNormal,
+            _ => settings.init,
         }
     }
 
@@ -78,8 +71,8 @@ impl View {
     pub(super) fn networks(self, settings: &Settings) -> usize {
         match self {
             Self::Architecture => 1,
-            // Statistics over features hardly vary with the weights: a reliability of .95 and more with three.
-            Self::Features | Self::WideKernel => settings.networks.min(2),
+            // They hardly vary with the weights: a reliability of .9 to 1 with three.
+            Self::Features | Self::DeepKernel => settings.networks.min(2),
             _ => settings.networks,
         }
     }
