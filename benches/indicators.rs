@@ -2,7 +2,8 @@
 //! (with `--profile dev` where that is built already). A name as an argument times that architecture alone, `random`
 //! random cells, `growth` how time grows with batch, width and image.
 //!
-//! All times are milliseconds of CPU time an architecture, over its three networks; `T` takes one batch, `T+G` two.
+//! All times are milliseconds of CPU time an architecture. By phase: three networks of one cell a stage, `T` on one batch,
+//! `T+G` on two. Random cells: as `tegu score` does it.
 
 use anyhow::{Result, anyhow};
 use candle_core::{Device, Tensor};

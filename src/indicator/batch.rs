@@ -85,9 +85,7 @@ fn needed(probes: &Probes, space: &SearchSpace, genotype: &Genotype, indicators:
         let cost = graph.cost();
         match view {
             // All cotangents' maps of the nodes that are alive at one time, and the layers' gradients of all samples.
-            View::Kernel | View::DeepKernel => {
-                activations + images * (images * cost.peak_activation_bytes + 8 * cost.params)
-            }
+            View::Kernel => activations + images * (images * cost.peak_activation_bytes + 8 * cost.params),
             // Autograd keeps what it passes, and as much again on the way back.
             _ => 3 * activations,
         }

@@ -2,7 +2,6 @@
 
 mod batch;
 mod conv_layers;
-mod deep_ntk_condition;
 mod depth;
 pub mod diswot;
 mod epe_nas;

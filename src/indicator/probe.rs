@@ -63,7 +63,7 @@ impl Probes {
     /// # Errors
     /// If the device can't hold them.
     pub fn new(space: &SearchSpace, settings: Settings, seed: u64, device: Device) -> Result<Self, IndicatorError> {
-        let sizes = View::ALL.map(|view| view.size(space));
+        let sizes = View::ALL.map(|view| view.size(space, settings.mode));
         let batches = |view: View, purpose: u64| {
             Batches::draw(&sizes[view as usize], view.batch(&settings), settings.images, derive(seed, purpose), &device)
         };

@@ -1,7 +1,6 @@
 //! All indicators, by name.
 
 use super::conv_layers::ConvLayers;
-use super::deep_ntk_condition::DeepNtkCondition;
 use super::depth::Depth;
 use super::epe_nas::EpeNas;
 use super::fisher::Fisher;
@@ -45,7 +44,6 @@ pub fn all() -> Vec<&'static dyn Indicator> {
         &NtkTransfer,
         &NtkEntropy,
         &NtkEffectiveRank,
-        &DeepNtkCondition,
         &Naswot,
         &Swap,
         &PcaEntropy,

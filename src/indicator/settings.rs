@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Ours: small batches of natural images, geometric mean of κ, live operators only.
+    /// Ours: small batches of natural images, deeper networks, geometric mean of κ, live operators only.
     #[default]
     Fast,
     /// The released TEG-NAS code's: 64 images of white noise, arithmetic mean of κ, all operators.
@@ -69,14 +69,14 @@ pub struct Settings {
 impl SettingsSection {
     /// The settings, with the mode's defaults where nothing is said.
     pub fn resolve(&self) -> Settings {
-        let (batch, images) = match self.mode {
-            Mode::Fast => (16, Images::Natural),
-            Mode::Compat => (64, Images::WhiteNoise),
+        let (batch, networks, images) = match self.mode {
+            Mode::Fast => (16, 2, Images::Natural),
+            Mode::Compat => (64, 3, Images::WhiteNoise),
         };
         Settings {
             mode: self.mode,
             batch: self.batch.unwrap_or(batch),
-            networks: self.networks.unwrap_or(3),
+            networks: self.networks.unwrap_or(networks),
             init: self.init,
             images: self.images.unwrap_or(images),
             memory_mib: self.memory_mib,

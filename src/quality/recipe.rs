@@ -54,11 +54,11 @@ pub struct Recipe {
 }
 
 /// The adaptive recipe before its gates.
-const ADAPTIVE: &[(&str, f64)] = &[("meco", 1.5), ("deep_ntk_condition", 1.0), ("linear_regions", 1.0), ("macs", 1.0)];
+const ADAPTIVE: &[(&str, f64)] = &[("meco", 1.5), ("ntk_condition", 1.0), ("linear_regions", 1.0), ("macs", 1.0)];
 
 const NAS_BENCH_201: &[(&str, f64)] = &[
     ("meco", 1.0),
-    ("deep_ntk_condition", 1.0),
+    ("ntk_condition", 1.0),
     ("linear_regions", 1.0),
     ("live_conv_weights", 1.0),
     ("grad_sign", 0.5),
