@@ -31,7 +31,7 @@ fn a_config_that_is_refused_names_file_line_field_and_what_was_meant() {
         `quality`, `objectives`, `search`; did you mean `seed`?",
     );
     check("seed: 3", "seed: many", "bad.yaml:2:7: seed: invalid type: string \"many\", expected u64");
-    check("trials: 20", "trials: -3", "bad.yaml:12:11: search.trials: invalid type: integer `-3`, expected usize");
+    check("trials: 20", "trials: -3", "bad.yaml:13:11: search.trials: invalid type: integer `-3`, expected usize");
     check("trials: 20", "trials: 0", "bad.yaml: search.trials: 0, expected 1 or more");
     check("batch: 4", "batch: 1", "bad.yaml: indicators.batch: 1, expected 2 or more");
     check("population: 6", "population: 0", "bad.yaml: search.sampler: population is 0: expected 2 or more");
@@ -61,13 +61,13 @@ fn a_config_that_is_refused_names_file_line_field_and_what_was_meant() {
     check(
         "- quality",
         "- qality",
-        "bad.yaml:6:5: objectives[0]: unknown variant `qality`, expected one of `quality`, `latency`, `params`, \
+        "bad.yaml:7:5: objectives[0]: unknown variant `qality`, expected one of `quality`, `latency`, `params`, \
         `macs`; did you mean `quality`?",
     );
     check(
         "nsga2:",
         "nsga3:",
-        "bad.yaml:11:13: search.sampler: unknown variant `nsga3`, expected `nsga2` or `random`; did you mean `nsga2`?",
+        "bad.yaml:12:13: search.sampler: unknown variant `nsga3`, expected `nsga2` or `random`; did you mean `nsga2`?",
     );
     check("- quality", "- quality\n  - quality", "bad.yaml: objectives: objective `quality` is there twice");
     check(

@@ -46,7 +46,7 @@ fn scores_are_held_against_the_truth() {
 
     // The same without the reference sample's lines, which is kept; and for people.
     let again = correlate(&[&indicators[..], &["--json", "--archs", "8"]].concat());
-    assert!(!again.stderr.contains("reference") && again.stderr.contains("scoring: 8/8"), "{}", again.stderr);
+    assert!(again.stderr.lines().all(|line| line.starts_with("scoring: ")), "{}", again.stderr);
     let table = correlate(&["--indicators", "params", "--quiet"]);
     assert!(table.stdout.contains("control: random") && table.stdout.contains("\nadaptive: "), "{}", table.stdout);
 
