@@ -50,6 +50,10 @@ fn scores_are_held_against_the_truth() {
     let table = correlate(&["--indicators", "params", "--quiet"]);
     assert!(table.stdout.contains("control: random") && table.stdout.contains("\nadaptive: "), "{}", table.stdout);
 
+    // Another full network, another reference sample.
+    let wider = correlate(&["--indicators", "params", "--width", "8", "--json"]);
+    assert!(wider.code == Some(0) && wider.stderr.contains("reference: 6/6"), "{wider:?}");
+
     let refused = correlate(&["--indicators", "parms"]);
     assert!(refused.code == Some(2) && refused.stderr.contains("did you mean `params`"), "{refused:?}");
     let missing = place.run(&["correlate", "tiny.yaml", "--truth", "truth.csv", "--column", "acuracy"]);

@@ -3,7 +3,7 @@
 use super::SampleScores;
 use crate::genotype::{ArchId, Genotype};
 use crate::indicator::{Indicator, Probes, Settings, first_isomorphic, score_each};
-use crate::space::SearchSpace;
+use crate::space::{NetworkSize, Scale, SearchSpace};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ pub struct ReferenceKey {
     pub tegu_version: String,
     /// The space's file.
     pub space: serde_json::Value,
+    /// The space's full network, which a user may change.
+    pub network: NetworkSize,
     /// How indicators were computed.
     pub settings: Settings,
     /// The seed of the draws, and of all batches and weights.
@@ -128,6 +130,7 @@ impl ReferenceKey {
     /// The key of a sample of `space`.
     pub fn new(space: &SearchSpace, settings: &Settings, seed: u64, count: usize) -> Self {
         let tegu_version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { tegu_version, space: space.definition().clone(), settings: settings.clone(), seed, count }
+        let network = space.network(Scale::Full).clone();
+        Self { tegu_version, space: space.definition().clone(), network, settings: settings.clone(), seed, count }
     }
 }
