@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The modules on the way of a candidate. A module may import from those before it, and why it stands where it does.
 const ORDER: [(&str, &str); 20] = [
     ("yaml", "reads any YAML, knows nothing of its contents"),
-    ("statistics", "ranks and correlations of plain numbers"),
+    ("statistics", "statistics of plain numbers"),
     ("genotype", "names an architecture, whatever the space; writes digests"),
     ("objective", "directions, bounds and vectors of plain numbers"),
     ("graph", "the operators of one candidate"),

@@ -3,7 +3,7 @@
 use super::network::SpaceArgs;
 use super::probing::{Counter, Indicators, ProbeArgs, indicators, recipe};
 use super::{print, print_json};
-use crate::quality::{Correlations, Figure, Kind, Recipe, RecipeSection, Scored, TOPS, Truth, score_all};
+use crate::quality::{Correlations, Figure, Fitted, Kind, Recipe, RecipeSection, Scored, TOPS, Truth, score_all};
 use crate::report;
 use comfy_table::{CellAlignment, Table};
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub(super) struct Args {
     /// Indicators beside the recipes', by name and comma-separated; `teg` and `all` are those
     #[arg(long, value_name = "NAMES", default_value = "all", value_parser = indicators)]
     indicators: Indicators,
-    /// Fit weights to so many of the labels, twenty times over, and evaluate on the others
+    /// Fit to so many of the labels, twenty times over, and evaluate on the others; several, comma-separated
     #[arg(long, value_name = "LABELS", value_delimiter = ',')]
     fit: Vec<usize>,
     /// Print JSON
@@ -49,7 +49,8 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         .iter()
         .map(recipe)
         .collect::<Result<_, _>>()?;
-    let of_recipes: Vec<_> = recipes.iter().flat_map(Recipe::indicators).collect();
+    let needed = if args.fit.is_empty() { Recipe::indicators } else { Recipe::with_features };
+    let of_recipes: Vec<_> = recipes.iter().flat_map(needed).collect();
     let indicators = args.indicators.with(&of_recipes);
     let reference = args.probing.reference(&space, &probes, &of_recipes, quiet)?.scores();
     let counter = Counter::new("scoring", quiet);
@@ -119,10 +120,13 @@ fn notes(correlations: &Correlations) -> String {
         }
     }
     for fit in fits {
-        text += &format!(
-            "\nfitted to {} labels: ρ {:.3} (worst of {}: {:.3}), without labels {:.3}",
-            fit.labels, fit.spearman, fit.draws, fit.worst, fit.without_labels
-        );
+        text += &format!("\n{} labels ({} draws): ρ {:.3} without them", fit.labels, fit.draws, fit.without_labels);
+        for Fitted { method, spearman, least_gain, .. } in &fit.fitted {
+            text += &format!(", {spearman:.3} by {method} (least gain of a draw {least_gain:+.3})");
+        }
+        let chosen: Vec<String> =
+            fit.chosen.iter().map(|chosen| format!("{:.2} by {}", chosen.best, chosen.by)).collect();
+        text += &format!("\n  best of {} that are chosen: {}", fit.labels, chosen.join(", "));
     }
     text
 }

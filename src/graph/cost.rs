@@ -44,12 +44,21 @@ impl Graph {
 
     /// Convolutions and linear layers on the path that has most of them, from the input to the output.
     pub fn depth(&self) -> usize {
-        let mut depths: Vec<usize> = Vec::with_capacity(self.nodes.len());
+        self.layers_on_path(usize::max)
+    }
+
+    /// Convolutions and linear layers on the path that has fewest of them, from the input to the output.
+    pub fn shortest_path(&self) -> usize {
+        self.layers_on_path(usize::min)
+    }
+
+    fn layers_on_path(&self, choose: fn(usize, usize) -> usize) -> usize {
+        let mut layers: Vec<usize> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
-            let before = node.inputs.iter().map(|input| depths[input.0]).max().unwrap_or(0);
-            depths.push(before + usize::from(matches!(node.op, Op::Conv2d(_) | Op::Linear { .. })));
+            let before = node.inputs.iter().map(|input| layers[input.0]).reduce(choose).unwrap_or(0);
+            layers.push(before + usize::from(matches!(node.op, Op::Conv2d(_) | Op::Linear { .. })));
         }
-        depths[self.output.0]
+        layers[self.output.0]
     }
 
     fn convolutions(&self) -> impl Iterator<Item = (NodeId, Conv2d)> {
@@ -127,7 +136,7 @@ mod tests {
         assert_eq!(graph.conv_layers(), 4);
         assert_eq!(graph.conv_weights(), 6 * 2 + 6 * 9 + 6 * 25 + 10 * 6);
         assert_eq!(graph.mean_width(), Some((6 + 6 + 6 + 10) as f64 / 4.0));
-        assert_eq!(graph.depth(), 4);
+        assert_eq!((graph.depth(), graph.shortest_path()), (4, 3));
         let input = GraphBuilder::new(Shape::map(1, 1, 1));
         let (at, empty) = (input.input(), input);
         let empty = empty.finish(at);

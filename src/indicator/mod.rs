@@ -32,6 +32,7 @@ pub mod probe_batch;
 mod progressivity;
 mod registry;
 mod settings;
+mod shortest_path;
 mod signs;
 mod snip;
 mod spectrum;

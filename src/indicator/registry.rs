@@ -20,6 +20,7 @@ use super::params::Params;
 use super::pca_entropy::PcaEntropy;
 use super::plain::Plain;
 use super::progressivity::Progressivity;
+use super::shortest_path::ShortestPath;
 use super::snip::Snip;
 use super::swap::Swap;
 use super::synflow::SynFlow;
@@ -67,6 +68,7 @@ pub fn all() -> Vec<&'static dyn Indicator> {
         &LiveConvWeights,
         &ConvLayers,
         &Depth,
+        &ShortestPath,
         &Width,
     ]
 }

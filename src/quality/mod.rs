@@ -14,7 +14,7 @@ mod truth;
 
 pub use correlate::{Correlations, Kind, Row, Scored};
 pub use evaluation::{Evaluation, Figure, TOPS};
-pub use fit::Fit;
+pub use fit::{Chosen, Fit, Fitted, Method};
 pub use gates::{Dropped, Why};
 pub use rank::Combine;
 pub use recipe::{QualitySection, Recipe, RecipeSection};

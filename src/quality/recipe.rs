@@ -54,15 +54,24 @@ pub struct Recipe {
 }
 
 /// The adaptive recipe before its gates.
-const ADAPTIVE: &[(&str, f64)] = &[("meco", 1.5), ("ntk_condition", 1.0), ("linear_regions", 1.0), ("macs", 1.0)];
-
-const NAS_BENCH_201: &[(&str, f64)] = &[
-    ("meco", 1.0),
+const ADAPTIVE: &[(&str, f64)] = &[
+    ("meco", 1.5),
     ("ntk_condition", 1.0),
     ("linear_regions", 1.0),
-    ("live_conv_weights", 1.0),
-    ("grad_sign", 0.5),
-    ("trainability", 0.25),
+    ("macs", 0.5),
+    ("conv_layers", 0.5),
+    ("swap", 0.5),
+];
+
+const NAS_BENCH_201: &[(&str, f64)] = &[
+    ("meco", 1.5),
+    ("ntk_condition", 1.0),
+    ("linear_regions", 1.0),
+    ("ntk_transfer", 0.5),
+    ("live_conv_weights", 0.5),
+    ("conv_layers", 0.5),
+    ("swap", 0.5),
+    ("shortest_path", 0.5),
 ];
 
 const TEG: &[(&str, f64)] = &[("ntk_condition", 1.0), ("linear_regions", 1.0), ("ntk_regression", 1.0)];

@@ -229,11 +229,16 @@ impl LaneConv {
                     });
                 }
                 if let Some(sum) = &mut sum {
-                    let out = sum.part(sample, group * self.ins..(group + 1) * self.ins);
+                    let channels = group * self.ins..(group + 1) * self.ins;
+                    // The first tile of the only phase meets every pixel: it can write what is not written yet.
+                    let (out, unwritten) = match &self.phases[..] {
+                        [_] => sum.part_or_unwritten(sample, channels),
+                        _ => (sum.part(sample, channels), false),
+                    };
                     let weights = &packed[group * of_group..][..of_group];
                     self.each_tile(asked, &frame, |pixels, start| {
-                        let (weights, stride) = (&weights[start..], self.order.len());
-                        let mut job = InputSums { pixels, weights, stride, out, plane: height * width };
+                        let (weights, stride, begins) = (&weights[start..], self.order.len(), unwritten && start == 0);
+                        let mut job = InputSums { pixels, weights, stride, out, plane: height * width, begins };
                         // SAFETY: as above, and the entries' pixels lie in the planes.
                         unsafe { run_widest(&mut job) }
                     });

@@ -5,8 +5,8 @@ use super::Lane;
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
-/// Most lanes that a thread keeps for later (64 MiB).
-const KEPT: usize = 1 << 20;
+/// Most lanes that a thread keeps for later (256 MiB): what 64 cotangents need of a probe on 64 images.
+const KEPT: usize = 1 << 22;
 
 thread_local! {
     static SPARE: RefCell<Vec<Vec<Lane>>> = const { RefCell::new(Vec::new()) };

@@ -151,18 +151,24 @@ impl Sum {
 
     /// The sum of some of a sample's channels so far; these are to be asked for once.
     fn part(&mut self, sample: usize, channels: Range<usize>) -> &mut [Lane] {
-        let plane = self.dims.plane();
-        let to = &mut self.map[(sample * self.dims.channels + channels.start) * plane..][..channels.len() * plane];
-        match &self.before {
-            Before::Itself => {}
-            Before::Zero => to.fill(Lane::default()),
-            Before::Other(other) => {
-                for (channel, to) in channels.zip(to.chunks_mut(plane)) {
-                    other.write_plane(sample, channel, to, self.dims.width, false);
-                }
-            }
+        let (to, unwritten) = self.part_or_unwritten(sample, channels);
+        if unwritten {
+            to.fill(Lane::default());
         }
         to
+    }
+
+    /// As [`Self::part`], but a sum of nothing is not written: the second is true, and what the lanes hold is
+    /// arbitrary.
+    fn part_or_unwritten(&mut self, sample: usize, channels: Range<usize>) -> (&mut [Lane], bool) {
+        let plane = self.dims.plane();
+        let to = &mut self.map[(sample * self.dims.channels + channels.start) * plane..][..channels.len() * plane];
+        if let Before::Other(other) = &self.before {
+            for (channel, to) in channels.zip(to.chunks_mut(plane)) {
+                other.write_plane(sample, channel, to, self.dims.width, false);
+            }
+        }
+        (to, matches!(self.before, Before::Zero))
     }
 
     /// The whole, after all samples.

@@ -70,23 +70,25 @@ pub(super) struct InputSums<'a> {
     pub(super) stride: usize,
     pub(super) out: &'a mut [Lane],
     pub(super) plane: usize,
+    /// Whether the planes are written, zero where no entry is, and not added to; the entries' pixels ascend.
+    pub(super) begins: bool,
 }
 
-/// Calls `$self.tile::<S, lines, width>()`.
+/// Calls `$self.tile::<S, lines, width, more>()`.
 macro_rules! by_size {
-    ($self:ident, $s:ident) => {
+    ($self:ident, $s:ident $(, $more:literal)?) => {
         match ($self.pixels.lines.len(), $self.pixels.width) {
-            (9, 3) => $self.tile::<$s, 9, 3>(),
-            (3, 3) => $self.tile::<$s, 3, 3>(),
-            (1, 3) => $self.tile::<$s, 1, 3>(),
-            (5, 5) => $self.tile::<$s, 5, 5>(),
-            (1, 5) => $self.tile::<$s, 1, 5>(),
-            (9, 2) => $self.tile::<$s, 9, 2>(),
-            (3, 2) => $self.tile::<$s, 3, 2>(),
-            (1, 2) => $self.tile::<$s, 1, 2>(),
-            (9, 1) => $self.tile::<$s, 9, 1>(),
-            (3, 1) => $self.tile::<$s, 3, 1>(),
-            (1, 1) => $self.tile::<$s, 1, 1>(),
+            (9, 3) => $self.tile::<$s, 9, 3 $(, $more)?>(),
+            (3, 3) => $self.tile::<$s, 3, 3 $(, $more)?>(),
+            (1, 3) => $self.tile::<$s, 1, 3 $(, $more)?>(),
+            (5, 5) => $self.tile::<$s, 5, 5 $(, $more)?>(),
+            (1, 5) => $self.tile::<$s, 1, 5 $(, $more)?>(),
+            (9, 2) => $self.tile::<$s, 9, 2 $(, $more)?>(),
+            (3, 2) => $self.tile::<$s, 3, 2 $(, $more)?>(),
+            (1, 2) => $self.tile::<$s, 1, 2 $(, $more)?>(),
+            (9, 1) => $self.tile::<$s, 9, 1 $(, $more)?>(),
+            (3, 1) => $self.tile::<$s, 3, 1 $(, $more)?>(),
+            (1, 1) => $self.tile::<$s, 1, 1 $(, $more)?>(),
             sizes => unreachable!("no tile of {sizes:?} lines and lanes"),
         }
     };
@@ -131,13 +133,18 @@ impl WeightSums<'_> {
 impl Job for InputSums<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&mut self) {
-        unsafe { by_size!(self, S) }
+        unsafe {
+            match self.begins {
+                true => by_size!(self, S, true),
+                false => by_size!(self, S, false),
+            }
+        }
     }
 }
 
 impl InputSums<'_> {
     #[inline(always)]
-    unsafe fn tile<S: Simd, const M: usize, const N: usize>(&mut self) {
+    unsafe fn tile<S: Simd, const M: usize, const N: usize, const BEGINS: bool>(&mut self) {
         unsafe {
             let lines = *self.pixels.lines.as_ptr().cast::<[usize; M]>();
             for at in (0..LANES).step_by(S::LANES) {
@@ -147,12 +154,18 @@ impl InputSums<'_> {
                     let mut weights = [[S::splat(0.0); N]; M];
                     unrolled!(m in M, unrolled!(n in N, weights[m][n] = S::splat(*from.add(m * N + n))));
                     let out = self.out.as_mut_ptr().add(channel * self.plane).cast::<f32>().add(at);
-                    let one = S::splat(1.0);
+                    let (zero, one) = (S::splat(0.0), S::splat(1.0));
+                    let mut written = 0;
                     for entry in self.pixels.entries.get_unchecked(run.clone()) {
                         let g = frame.add(entry.base as usize * LANES);
-                        let out = out.add(entry.pixel as usize * LANES);
+                        let pixel = entry.pixel as usize;
+                        if BEGINS {
+                            (written..pixel).for_each(|pixel| zero.store(out.add(pixel * LANES)));
+                            written = pixel + 1;
+                        }
+                        let out = out.add(pixel * LANES);
                         // Three chains, so that a product need not wait for the last one.
-                        let mut sums = [S::load(out), S::splat(0.0), S::splat(0.0)];
+                        let mut sums = [if BEGINS { zero } else { S::load(out) }, zero, zero];
                         unrolled!(m in M, {
                             let line = g.add(lines[m] * LANES);
                             unrolled!(n in N, {
@@ -163,6 +176,9 @@ impl InputSums<'_> {
                         let sum = sums[1].mul_add(one, sums[0]);
                         let sum = if M * N > 2 { sums[2].mul_add(one, sum) } else { sum };
                         sum.store(out);
+                    }
+                    if BEGINS {
+                        (written..self.plane).for_each(|pixel| zero.store(out.add(pixel * LANES)));
                     }
                 }
             }
