@@ -6,10 +6,12 @@
 //!
 //! With an ONNX file it does nothing, except where the options of the profile's execution provider say otherwise:
 //! `{Conv 9: crash}` has every run of a model with exactly 9 `Conv` nodes follow that instruction, and
-//! `{unavailable: REASON}` has the runtime not be there.
+//! `{unavailable: REASON}` has the runtime not be there. `{fallback: Softmax}` leaves the nodes of that operator to
+//! another provider.
 
 use super::{NamedTensor, Runtime, RuntimeError, RuntimeInfo, Session, SessionOptions, Values, inputs};
-use crate::onnx::{ModelInfo, inspect};
+use crate::onnx::{ModelInfo, decode, inspect, operator_nodes};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,12 +37,15 @@ impl Runtime for MockRuntime {
     fn prepare(&self, model: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, RuntimeError> {
         let failed = |reason: String| RuntimeError::Prepare { model: model.to_owned(), reason };
         let bytes = std::fs::read(model).map_err(|error| failed(error.to_string()))?;
+        let input = NamedTensor { name: "input".into(), dims: vec![1], values: Values::F32(vec![0.0]) };
+        let mut session = MockSession { specs: vec![input], ..MockSession::default() };
         let text = match String::from_utf8(bytes) {
             Ok(text) => text,
-            Err(_) => instructions(&inspect(model).map_err(|error| failed(error.to_string()))?, options),
+            Err(_) => {
+                session.assign(model, options).map_err(failed)?;
+                instructions(&inspect(model).map_err(|error| failed(error.to_string()))?, options)
+            }
         };
-        let input = NamedTensor { name: "input".into(), dims: vec![1], values: Values::F32(vec![0.0]) };
-        let mut session = MockSession { specs: vec![input], instructions: vec![], memory: vec![] };
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             match line.strip_prefix("load ") {
                 Some(line) => {
@@ -61,10 +66,30 @@ fn instructions(info: &ModelInfo, options: &SessionOptions) -> String {
     rules.filter(|(rule, _)| applies(rule)).map(|(_, instruction)| format!("{instruction}\n")).collect()
 }
 
+#[derive(Default)]
 struct MockSession {
     specs: Vec<NamedTensor>,
     instructions: Vec<Instruction>,
     memory: Vec<Vec<u8>>,
+    nodes: BTreeMap<String, usize>,
+    fallen_back: Vec<String>,
+}
+
+impl MockSession {
+    /// Leaves the nodes of the operator that the option `fallback` names to another provider.
+    fn assign(&mut self, model: &Path, options: &SessionOptions) -> Result<(), String> {
+        let Some(provider) = &options.execution_provider else { return Ok(()) };
+        let Some(operator) = provider.options.get("fallback") else { return Ok(()) };
+        let proto = decode(model).map_err(|error| error.to_string())?;
+        let nodes = proto.graph.as_ref().map(operator_nodes).unwrap_or_default();
+        let (fallen, own): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|node| node.op_type == *operator);
+        self.fallen_back = fallen.iter().map(|node| format!("{} ({operator})", node.name)).collect();
+        if let Some(first) = self.fallen_back.first().filter(|_| !provider.allow_fallback) {
+            return Err(format!("execution provider `{}` does not run {first}", provider.name));
+        }
+        self.nodes = [("other".to_owned(), fallen.len()), (provider.name.clone(), own.len())].into();
+        Ok(())
+    }
 }
 
 impl Session for MockSession {
@@ -83,6 +108,14 @@ impl Session for MockSession {
     fn outputs(&mut self) -> Result<Vec<NamedTensor>, RuntimeError> {
         self.run()?;
         Ok(vec![NamedTensor { name: "output".into(), dims: vec![1], values: Values::F32(vec![0.0]) }])
+    }
+
+    fn nodes_by_provider(&self) -> BTreeMap<String, usize> {
+        self.nodes.clone()
+    }
+
+    fn fallen_back(&self) -> Vec<String> {
+        self.fallen_back.clone()
     }
 }
 
