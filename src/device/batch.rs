@@ -126,7 +126,9 @@ pub(super) fn follow(
             Waited::Reply(Reply::Measured { id: of, job, measurement }) if of == id && job < outcomes.len() => {
                 outcomes[job] = Some(Ok(*measurement));
             }
-            Waited::Reply(Reply::Failed { id: of, job: Some(job), kind, reason }) if of == id && job < outcomes.len() => {
+            Waited::Reply(Reply::Failed { id: of, job: Some(job), kind, reason })
+                if of == id && job < outcomes.len() =>
+            {
                 outcomes[job] = Some(Err(match kind {
                     FailureKind::Refused => DeviceError::Refused(reason),
                     FailureKind::Run | FailureKind::Unavailable => DeviceError::Failed(reason),

@@ -181,10 +181,9 @@ impl LocalDevice {
             Ok(Ended::Lost(Culprit::Stage(stage), loss)) => {
                 Err(Box::new(move |model| loss.error(model.to_owned(), stage, &limits)))
             }
-            Err(DeviceError::NoWorker { executable, reason }) => Err(Box::new(move |_| DeviceError::NoWorker {
-                executable: executable.clone(),
-                reason: reason.clone(),
-            })),
+            Err(DeviceError::NoWorker { executable, reason }) => {
+                Err(Box::new(move |_| DeviceError::NoWorker { executable: executable.clone(), reason: reason.clone() }))
+            }
             Err(error) => {
                 let reason = error.to_string();
                 Err(Box::new(move |_| DeviceError::Failed(reason.clone())))

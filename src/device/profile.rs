@@ -197,10 +197,14 @@ impl HardwareProfile {
         let needed = |holds: bool, reason: &str| if holds { Ok(()) } else { Err(reason.to_owned()) };
         needed(!self.name.trim().is_empty(), "name: empty, expected a short name")?;
         needed(self.threads != Some(0), "threads: 0 found, expected 1 or more, or no number for all cores")?;
-        let distinct = |cores: &Vec<usize>| !cores.is_empty() && (1..cores.len()).all(|at| !cores[..at].contains(&cores[at]));
+        let distinct =
+            |cores: &Vec<usize>| !cores.is_empty() && (1..cores.len()).all(|at| !cores[..at].contains(&cores[at]));
         needed(
             self.cores.as_ref().is_none_or(distinct),
-            &format!("cores: {:?} found, expected different numbers of cores, one or more", self.cores.iter().flatten().collect::<Vec<_>>()),
+            &format!(
+                "cores: {:?} found, expected different numbers of cores, one or more",
+                self.cores.iter().flatten().collect::<Vec<_>>()
+            ),
         )?;
         needed(
             self.cores.is_none() || cfg!(target_os = "linux"),

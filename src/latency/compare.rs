@@ -20,8 +20,7 @@ pub enum Comparison {
 
 /// Compares `a` with `b`: the figure of each and its 95 % interval, in one unit.
 pub fn compare_intervals(a: (f64, [f64; 2]), b: (f64, [f64; 2])) -> Comparison {
-    let (fast, slow, verdict) =
-        if a.0 <= b.0 { (a, b, Comparison::Faster) } else { (b, a, Comparison::Slower) };
+    let (fast, slow, verdict) = if a.0 <= b.0 { (a, b, Comparison::Faster) } else { (b, a, Comparison::Slower) };
     let arms = ((fast.1[1] / fast.0).ln()).hypot((slow.1[0] / slow.0).ln());
     // Not `<=`, so that what can't be computed (a figure of 0) is a tie.
     if (slow.0 / fast.0).ln() > arms { verdict } else { Comparison::Tie }

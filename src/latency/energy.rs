@@ -50,9 +50,11 @@ impl EnergyCounter {
     /// Joules between two readings.
     pub fn joules(&self, from: &EnergyReading, to: &EnergyReading) -> f64 {
         let pairs = from.0.iter().zip(&to.0).zip(&self.packages);
-        let used = pairs.map(|((from, to), package)| {
-            if to >= from { to - from } else { (package.range_uj + to).saturating_sub(*from) }
-        });
+        let used = pairs.map(
+            |((from, to), package)| {
+                if to >= from { to - from } else { (package.range_uj + to).saturating_sub(*from) }
+            },
+        );
         used.sum::<u64>() as f64 * 1e-6
     }
 }

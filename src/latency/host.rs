@@ -92,7 +92,8 @@ fn clock_mhz(cores: &[usize]) -> Option<f64> {
     };
     mean(&cores.iter().filter_map(governed).collect::<Vec<_>>()).or_else(|| {
         let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-        let lines = text.lines().filter_map(|line| line.strip_prefix("cpu MHz")?.split(':').nth(1)?.trim().parse().ok());
+        let lines =
+            text.lines().filter_map(|line| line.strip_prefix("cpu MHz")?.split(':').nth(1)?.trim().parse().ok());
         let all: Vec<f64> = lines.collect();
         mean(&cores.iter().filter_map(|&core| all.get(core).copied()).collect::<Vec<_>>())
     })

@@ -297,8 +297,10 @@ impl Measurement {
         let arm = |end: usize| some(middle(&|one| Some(one.ci95_ms[end] - one.p50_ms))) / (count as f64).sqrt();
         let (low, high) = widened(p50_ms, (p50_ms + arm(0), p50_ms + arm(1)), deviation / (count as f64).sqrt());
         let raw_p50_ms = middle(&|one| one.raw_p50_ms);
-        let (energy_mj_per_run, peak_memory_mib) = (middle(&|one| one.energy_mj_per_run), middle(&|one| one.peak_memory_mib));
-        let (load_ms, first_run_ms) = (some(middle(&|one| Some(one.load_ms))), some(middle(&|one| Some(one.first_run_ms))));
+        let (energy_mj_per_run, peak_memory_mib) =
+            (middle(&|one| one.energy_mj_per_run), middle(&|one| one.peak_memory_mib));
+        let (load_ms, first_run_ms) =
+            (some(middle(&|one| Some(one.load_ms))), some(middle(&|one| Some(one.first_run_ms))));
         let reference_ms = middle(&|one| Some(one.reference.as_ref()?.p50_ms));
         let verdict = all.iter().map(|one| one.verdict).max().expect("there is a process");
         let mut all = all.into_iter();
@@ -318,7 +320,8 @@ impl Measurement {
         }
         let samples: Vec<f64> = whole.samples_s.concat();
         (whole.p50_ms, whole.ci95_ms) = (round_ms(p50_ms), [round_ms(low), round_ms(high)]);
-        (whole.raw_p50_ms, whole.energy_mj_per_run, whole.peak_memory_mib) = (raw_p50_ms, energy_mj_per_run, peak_memory_mib);
+        (whole.raw_p50_ms, whole.energy_mj_per_run, whole.peak_memory_mib) =
+            (raw_p50_ms, energy_mj_per_run, peak_memory_mib);
         (whole.load_ms, whole.first_run_ms) = (round_ms(load_ms), round_ms(first_run_ms));
         if let (Some(reference), Some(p50_ms)) = (&mut whole.reference, reference_ms) {
             reference.p50_ms = round_ms(p50_ms);

@@ -1,8 +1,8 @@
 //! A runtime that misbehaves on request, to test those who have to live with one.
 //!
 //! The model file is text, one instruction a line, followed in order by every run: `sleep_us 500`,
-//! `allocate 100000` (MiB, written to), `fail MESSAGE`, `hang`, `crash`. A line that starts with `load` is
-//! followed once, by [`Runtime::prepare`]. An empty file is a model that does nothing, well.
+//! `allocate 100000` (MiB, written to), `fail MESSAGE`, `hang`, `crash`. `after 60 crash` leaves the first 60 runs
+//! alone. A line that starts with `load` is followed once, by [`Runtime::prepare`]. An empty file is a model that does nothing, well.
 //!
 //! With an ONNX file it does nothing, except where the options of the profile's execution provider say otherwise:
 //! `{Conv 9: crash}` has every run of a model with exactly 9 `Conv` nodes follow that instruction, and
@@ -52,7 +52,7 @@ impl Runtime for MockRuntime {
                     let instruction = Instruction::parse(line).map_err(failed)?;
                     instruction.follow(&mut session.memory).map_err(failed)?;
                 }
-                None => session.instructions.push(Instruction::parse(line).map_err(failed)?),
+                None => session.instructions.push(delayed(line).map_err(failed)?),
             }
         }
         Ok(Box::new(session))
@@ -69,7 +69,9 @@ fn instructions(info: &ModelInfo, options: &SessionOptions) -> String {
 #[derive(Default)]
 struct MockSession {
     specs: Vec<NamedTensor>,
-    instructions: Vec<Instruction>,
+    /// With the number of runs that are left alone.
+    instructions: Vec<(usize, Instruction)>,
+    runs: usize,
     memory: Vec<Vec<u8>>,
     nodes: BTreeMap<String, usize>,
     fallen_back: Vec<String>,
@@ -102,7 +104,9 @@ impl Session for MockSession {
     }
 
     fn run(&mut self) -> Result<(), RuntimeError> {
-        self.instructions.iter().try_for_each(|each| each.follow(&mut self.memory)).map_err(RuntimeError::Run)
+        self.runs += 1;
+        let due = self.instructions.iter().filter(|each| self.runs > each.0);
+        due.map(|each| each.1.follow(&mut self.memory)).collect::<Result<(), String>>().map_err(RuntimeError::Run)
     }
 
     fn outputs(&mut self) -> Result<Vec<NamedTensor>, RuntimeError> {
@@ -117,6 +121,14 @@ impl Session for MockSession {
     fn fallen_back(&self) -> Vec<String> {
         self.fallen_back.clone()
     }
+}
+
+/// An instruction, and after how many runs it holds.
+fn delayed(line: &str) -> Result<(usize, Instruction), String> {
+    let Some(rest) = line.strip_prefix("after ") else { return Ok((0, Instruction::parse(line)?)) };
+    let (runs, line) = rest.split_once(' ').unwrap_or((rest, ""));
+    let runs = runs.parse().map_err(|_| format!("`after {rest}`: expected a whole number after `after`"))?;
+    Ok((runs, Instruction::parse(line)?))
 }
 
 enum Instruction {

@@ -7,8 +7,8 @@ use super::super::message::{FailureKind, JobRequest, MeasureRequest, Reply, Stag
 use super::super::sha256;
 use super::{Failure, Worker, kind, threads_of};
 use crate::latency::{
-    Bench, EnergyCounter, Host, HostState, Measured, Measurement, PeakMemory, Samples, Throughput, Who, measure_in_turns,
-    reference_model, resident_bytes, sustain, throughput,
+    Bench, EnergyCounter, Host, HostState, Measured, Measurement, PeakMemory, Samples, Throughput, Who,
+    measure_in_turns, reference_model, resident_bytes, sustain, throughput,
 };
 use crate::runtime::{Runtime, RuntimeError, Session, SessionOptions, random_inputs};
 use std::io;
@@ -63,13 +63,13 @@ impl Worker {
     /// Measures the jobs of `request`; answers go to `send`.
     pub(super) fn measure(&mut self, request: &MeasureRequest, send: &mut Send) -> Result<(), Failure> {
         let mut send = |reply: Reply| send(reply).map_err(Failure::Client);
-        let (id, host) = (request.id, Host::here());
+        let id = request.id;
         send(Reply::Stage { id, job: None, stage: Stage::Runtime })?;
         self.load(&request.setup)?;
-        let session = SessionOptions {
-            threads: Some(threads_of(&request.setup, &host)),
-            ..request.setup.session.clone()
-        };
+        // After it was pinned.
+        let host = Host::here();
+        let session =
+            SessionOptions { threads: Some(threads_of(&request.setup, &host)), ..request.setup.session.clone() };
         let runtime = &*self.loaded.as_ref().expect("was just loaded").runtime;
 
         let known = self.reference.take().filter(|known| known.options == session);

@@ -98,7 +98,12 @@ fn a_machine_that_slowed_down_is_throttled() {
     assert_eq!(with(slower(0.04), Some((3000.0, 2800.0))), Verdict::Throttled);
     assert_eq!(with(slower(0.0), Some((3000.0, 800.0))), Verdict::Stable);
     // Without a reference, its own rounds tell.
-    let alone = Samples { rounds: slower(0.1).iter().map(|s| vec![*s; 3]).collect(), reference_s: vec![], reference_turns_s: vec![], ..narrow() };
+    let alone = Samples {
+        rounds: slower(0.1).iter().map(|s| vec![*s; 3]).collect(),
+        reference_s: vec![],
+        reference_turns_s: vec![],
+        ..narrow()
+    };
     assert_eq!(measured(alone).verdict, Verdict::Throttled);
 }
 
@@ -135,7 +140,8 @@ fn nodes_that_ran_elsewhere_are_the_first_thing_to_know() {
 
 #[test]
 fn without_a_reference_the_fields_are_absent() {
-    let bare = || Samples { reference_s: vec![], reference_turns_s: vec![], ..samples(true, StopReason::NarrowInterval) };
+    let bare =
+        || Samples { reference_s: vec![], reference_turns_s: vec![], ..samples(true, StopReason::NarrowInterval) };
     let reason = Some("no such operator".to_owned());
     let found = Measurement::new(Measured { reference: Err(reason.clone()), ..parts(bare(), &SLACK) });
     assert_eq!((found.reference, found.no_reference, found.p50_ms), (None, reason, 2.0));
@@ -177,8 +183,20 @@ fn several_processes_make_one_figure() {
 fn older_records_can_be_read() {
     let mut json = serde_json::to_value(measured(samples(true, StopReason::NarrowInterval))).unwrap();
     let new = [
-        "raw_p50_ms", "reference", "no_reference", "between_process", "processes", "ep_coverage", "fallen_back", "cores",
-        "peak_memory_mib", "energy_mj_per_run", "throughput", "sustained", "before", "after",
+        "raw_p50_ms",
+        "reference",
+        "no_reference",
+        "between_process",
+        "processes",
+        "ep_coverage",
+        "fallen_back",
+        "cores",
+        "peak_memory_mib",
+        "energy_mj_per_run",
+        "throughput",
+        "sustained",
+        "before",
+        "after",
     ];
     for field in new {
         assert!(json.as_object_mut().unwrap().remove(field).is_some(), "{field}");
