@@ -158,7 +158,10 @@ fn models_that_misbehave_in_turns_cost_themselves_alone() {
         ("fail no such kernel", "run failed: no such kernel"),
         ("after 40 hang", "not done within 1 s, the profile's `limits.time_s` (stopped while running the model)"),
         ("after 50 fail late", "run failed: late"),
-        ("allocate 100000", "needs more than 400 MiB, the profile's `limits.memory_mib` (stopped while running the model)"),
+        (
+            "allocate 100000",
+            "needs more than 400 MiB, the profile's `limits.memory_mib` (stopped while running the model)",
+        ),
         ("sleep_us 200", ""),
     ];
     let found = bench.measure_all(&models.map(|model| model.0));
@@ -209,7 +212,10 @@ fn the_reference_is_beside_each_measurement() {
     let [a, b] = [0, 1].map(|number: usize| found[number].as_ref().unwrap());
     let scale = |measured: &Measurement| measured.reference.as_ref().unwrap().scale_ms;
     assert_eq!(scale(a), scale(b));
-    assert_eq!((compare(a, b), compare(b, a), compare(a, a)), (Comparison::Faster, Comparison::Slower, Comparison::Tie));
+    assert_eq!(
+        (compare(a, b), compare(b, a), compare(a, a)),
+        (Comparison::Faster, Comparison::Slower, Comparison::Tie)
+    );
 }
 
 #[test]
@@ -256,7 +262,8 @@ fn the_worker_is_pinned_to_the_profiles_cores() {
     assert_eq!((found.cores, found.host.cores), (Some(vec![core]), 1));
     let error = Bench::mock("cores: [99999]").measure("").unwrap_err();
     assert!(error.is_unavailable(), "{error}");
-    let expected = "device `bench` can't be used: can't be pinned to core 99999: it is not there, or this process may not use it";
+    let expected =
+        "device `bench` can't be used: can't be pinned to core 99999: it is not there, or this process may not use it";
     assert_eq!(error.to_string(), expected);
 }
 

@@ -69,7 +69,14 @@ fn table(measured: &Measurement) -> Table {
         ("sustained", measured.sustained.as_ref().map(sustained)),
         ("peak memory", measured.peak_memory_mib.map(|mib| format!("{mib:.1} MiB"))),
         ("energy", measured.energy_mj_per_run.map(|mj| format!("{mj:.3} mJ a run (whole processor)"))),
-        ("machine", measured.after.as_ref().map(|after| machine(measured.before.as_ref(), after)).filter(|text| !text.is_empty())),
+        (
+            "machine",
+            measured
+                .after
+                .as_ref()
+                .map(|after| machine(measured.before.as_ref(), after))
+                .filter(|text| !text.is_empty()),
+        ),
         ("fallen back", (!measured.fallen_back.is_empty()).then(|| measured.fallen_back.join(", "))),
     ];
     rows.extend(optional.into_iter().filter_map(|(name, text)| Some((name, text?))));
@@ -104,7 +111,8 @@ fn reference(measured: &Measurement) -> String {
 }
 
 fn samples(measured: &Measurement) -> String {
-    let processes = if measured.processes > 1 { format!(" of {} processes", measured.processes) } else { String::new() };
+    let processes =
+        if measured.processes > 1 { format!(" of {} processes", measured.processes) } else { String::new() };
     format!("{} in {} rounds{processes}, {} outliers", measured.samples, measured.rounds, measured.outliers)
 }
 
