@@ -2,9 +2,11 @@
 //!
 //! With `d = ln(a / b)` and `h` the arms of both intervals that face each other, relative and in quadrature, they
 //! differ at 95 % where `|d| > h`. Where both were measured beside the same reference model, `a` and `b` are their
-//! ratios to it: then it does not matter that the machine was slower on one day. Overlap of the two intervals
+//! ratios to it: then it does not matter that the machine was slower on one day, except that not all models slow down
+//! alike, so that a share of the reference's own difference counts as a further arm. Overlap of the two intervals
 //! itself would be too strict a tie: it adds the arms instead of their squares.
 
+use super::figures::DOUBT;
 use super::measurement::Measurement;
 
 /// One latency beside another.
@@ -20,28 +22,27 @@ pub enum Comparison {
 
 /// Compares `a` with `b`: the figure of each and its 95 % interval, in one unit.
 pub fn compare_intervals(a: (f64, [f64; 2]), b: (f64, [f64; 2])) -> Comparison {
+    compare_with(a, b, 0.0)
+}
+
+fn compare_with(a: (f64, [f64; 2]), b: (f64, [f64; 2]), further_arm: f64) -> Comparison {
     let (fast, slow, verdict) = if a.0 <= b.0 { (a, b, Comparison::Faster) } else { (b, a, Comparison::Slower) };
-    let arms = ((fast.1[1] / fast.0).ln()).hypot((slow.1[0] / slow.0).ln());
+    let arms = ((fast.1[1] / fast.0).ln()).hypot((slow.1[0] / slow.0).ln()).hypot(further_arm);
     // Not `<=`, so that what can't be computed (a figure of 0) is a tie.
     if (slow.0 / fast.0).ln() > arms { verdict } else { Comparison::Tie }
 }
 
 /// Compares the latency of `a` with that of `b`: faster, slower, or a tie at 95 %.
 pub fn compare(a: &Measurement, b: &Measurement) -> Comparison {
-    let scale = |measured: &Measurement| measured.reference.as_ref().map(|reference| reference.scale_ms);
-    let same = |a: &Measurement, b: &Measurement| match (&a.reference, &b.reference) {
-        (Some(left), Some(right)) => {
-            left.model_sha256 == right.model_sha256
-                && (&a.device, &a.runtime, &a.runtime_version) == (&b.device, &b.runtime, &b.runtime_version)
+    let place = |one: &Measurement| (one.device.clone(), one.runtime.clone(), one.runtime_version.clone());
+    let scales = match (&a.reference, &b.reference) {
+        (Some(left), Some(right)) if left.model_sha256 == right.model_sha256 && place(a) == place(b) => {
+            [left.scale_ms, right.scale_ms]
         }
-        _ => false,
+        _ => [1.0, 1.0],
     };
-    let by = |measured: &Measurement| if same(a, b) { scale(measured).unwrap_or(1.0) } else { 1.0 };
-    let relative = |measured: &Measurement| {
-        let by = by(measured);
-        (measured.p50_ms / by, measured.ci95_ms.map(|end| end / by))
-    };
-    compare_intervals(relative(a), relative(b))
+    let relative = |one: &Measurement, scale: f64| (one.p50_ms / scale, one.ci95_ms.map(|end| end / scale));
+    compare_with(relative(a, scales[0]), relative(b, scales[1]), DOUBT * (scales[0] / scales[1]).ln())
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //! `mᵣ / qᵣ · Q`, `Q = median(q)`; the figure is their median, its interval a bootstrap over rounds. Another process
 //! finds another figure for the same bytes (memory layout, placement of threads): a deviation σ between processes
 //! widens each arm a of the interval to `√(a² + (1.96 σ p50)²)`.
+//!
+//! The bootstrap takes rounds for independent. Where the machine is busy for seconds they are not: with their
+//! autocorrelation ρ at lag 1, n of them are worth n (1 − ρ) / (1 + ρ), which widens the arms accordingly.
 
 use super::statistics::{median, median_interval, round_medians};
 use crate::statistics::kendall;
@@ -16,6 +19,12 @@ const THROTTLED: f64 = 1.03;
 
 /// It got slower all the way: Kendall's τ of the turns' times and their order is at least this.
 const MONOTONOUS: f64 = 0.5;
+
+/// Not all models slow down alike when the machine does: a share of each correction between two moments is doubtful.
+pub const DOUBT: f64 = 0.3;
+
+/// The most that correlated rounds are taken for.
+const MOST_CORRELATED: f64 = 0.8;
 
 /// A median of rounds; seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,12 +58,26 @@ pub fn figures(rounds: &[Vec<f64>], reference_s: &[f64], seed: u64) -> Figures {
         Some(overall) => raw.iter().zip(reference_s).map(|(round, reference)| round / reference * overall).collect(),
         None => raw.clone(),
     };
+    let p50_s = median(&corrected);
+    let (low, high) = median_interval(&corrected, seed);
+    let correlated = autocorrelation(&corrected).clamp(0.0, MOST_CORRELATED);
+    let wider = ((1.0 + correlated) / (1.0 - correlated)).sqrt();
     Figures {
-        p50_s: median(&corrected),
-        ci95_s: median_interval(&corrected, seed),
+        p50_s,
+        ci95_s: ((p50_s - wider * (p50_s - low)).max(0.0), p50_s + wider * (high - p50_s)),
         raw_p50_s: median(&raw),
         reference_s: overall,
     }
+}
+
+/// Autocorrelation at lag 1, of deviations from the median that are cut at three median deviations, so that one
+/// disturbed round does not hide it. (Its bias of −1/n is left: few rounds say little.)
+fn autocorrelation(rounds: &[f64]) -> f64 {
+    let middle = median(rounds);
+    let typical = median(&rounds.iter().map(|round| (round - middle).abs()).collect::<Vec<_>>());
+    let cut: Vec<f64> = rounds.iter().map(|round| (round - middle).clamp(-3.0 * typical, 3.0 * typical)).collect();
+    let sum: f64 = cut.iter().map(|deviation| deviation * deviation).sum();
+    if sum > 0.0 { cut.windows(2).map(|pair| pair[0] * pair[1]).sum::<f64>() / sum } else { 0.0 }
 }
 
 /// The interval with a relative deviation between processes added to it in quadrature.
@@ -98,6 +121,18 @@ mod tests {
         assert!(found.half_width() < 1e-9);
         let raw = figures(&rounds, &[], 0);
         assert!(raw.half_width() > 0.04 && raw.reference_s.is_none() && raw.p50_s == found.raw_p50_s, "{raw:?}");
+    }
+
+    #[test]
+    fn rounds_that_are_alike_for_a_while_count_for_fewer() {
+        let interval = |time: &dyn Fn(usize) -> f64| {
+            let rounds: Vec<Vec<f64>> = (0..24).map(|round| vec![time(round)]).collect();
+            figures(&rounds, &[], 0).half_width()
+        };
+        let pace = [1.0, 1.01, 1.02, 1.03];
+        let (mixed, in_blocks) = (interval(&|round| pace[round % 4]), interval(&|round| pace[round / 6]));
+        assert!(in_blocks > 2.0 * mixed, "{in_blocks} {mixed}");
+        assert_eq!(autocorrelation(&[1.0; 8]), 0.0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The record of one measurement: what `tegu profile --json` prints and a study keeps.
 
-use super::figures::{slowdown, throttled, widened};
+use super::figures::{DOUBT, slowdown, throttled, widened};
 use super::host::{Host, HostState};
 use super::long::{Sustained, Throughput, ms};
 use super::measure::{Samples, StopReason};
@@ -271,13 +271,17 @@ impl Measurement {
     }
 
     /// States the corrected figures for a machine on which the reference takes `scale_ms`, so that measurements of
-    /// one device are comparable whenever they were made. Without a reference nothing changes.
+    /// one device are comparable whenever they were made; the more is corrected, the wider the interval gets. Without
+    /// a reference nothing changes.
     pub fn rescale(&mut self, scale_ms: f64) {
         if let Some(reference) = &mut self.reference {
             let factor = scale_ms / reference.scale_ms;
             reference.scale_ms = scale_ms;
+            let doubt = DOUBT * factor.ln() * self.p50_ms;
+            let arm = |end: f64| (end - self.p50_ms).hypot(doubt);
+            let [low, high] = [self.p50_ms - arm(self.ci95_ms[0]), self.p50_ms + arm(self.ci95_ms[1])];
             self.p50_ms = round_ms(self.p50_ms * factor);
-            self.ci95_ms = self.ci95_ms.map(|end| round_ms(end * factor));
+            self.ci95_ms = [low.max(0.0), high].map(|end| round_ms(end * factor));
         }
     }
 

@@ -60,7 +60,7 @@ impl Default for Protocol {
             budget_s: 5.0,
             untimed_runs: 2,
             reference: true,
-            between_process: 0.0045,
+            between_process: 0.006,
             processes: 1,
             sustained_s: 0.0,
             streams: 1,
