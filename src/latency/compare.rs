@@ -7,7 +7,7 @@
 //! itself would be too strict a tie: it adds the arms instead of their squares.
 
 use super::figures::DOUBT;
-use super::measurement::Measurement;
+use super::measurement::{Measurement, ReferenceFigures};
 
 /// One latency beside another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +35,21 @@ fn compare_with(a: (f64, [f64; 2]), b: (f64, [f64; 2]), further_arm: f64) -> Com
 /// Compares the latency of `a` with that of `b`: faster, slower, or a tie at 95 %.
 pub fn compare(a: &Measurement, b: &Measurement) -> Comparison {
     let place = |one: &Measurement| (one.device.clone(), one.runtime.clone(), one.runtime_version.clone());
-    let scales = match (&a.reference, &b.reference) {
+    match (&a.reference, &b.reference) {
         (Some(left), Some(right)) if left.model_sha256 == right.model_sha256 && place(a) == place(b) => {
-            [left.scale_ms, right.scale_ms]
+            let doubt = DOUBT * (left.p50_ms / right.p50_ms).ln();
+            compare_with(to_reference(a, left), to_reference(b, right), doubt)
         }
-        _ => [1.0, 1.0],
-    };
-    let relative = |one: &Measurement, scale: f64| (one.p50_ms / scale, one.ci95_ms.map(|end| end / scale));
-    compare_with(relative(a, scales[0]), relative(b, scales[1]), DOUBT * (scales[0] / scales[1]).ln())
+        _ => compare_intervals((a.p50_ms, a.ci95_ms), (b.p50_ms, b.ci95_ms)),
+    }
+}
+
+/// The ratio to the reference, without the doubt that was added when it was stated for another pace of the machine.
+fn to_reference(one: &Measurement, reference: &ReferenceFigures) -> (f64, [f64; 2]) {
+    let doubt = DOUBT * (reference.scale_ms / reference.p50_ms).ln() * one.p50_ms;
+    let arm = |end: f64| ((end - one.p50_ms).powi(2) - doubt.powi(2)).max(0.0).sqrt();
+    let ends = [one.p50_ms - arm(one.ci95_ms[0]), one.p50_ms + arm(one.ci95_ms[1])];
+    (one.p50_ms / reference.scale_ms, ends.map(|end| end / reference.scale_ms))
 }
 
 #[cfg(test)]

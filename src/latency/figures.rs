@@ -20,8 +20,9 @@ const THROTTLED: f64 = 1.03;
 /// It got slower all the way: Kendall's τ of the turns' times and their order is at least this.
 const MONOTONOUS: f64 = 0.5;
 
-/// Not all models slow down alike when the machine does: a share of each correction between two moments is doubtful.
-pub const DOUBT: f64 = 0.3;
+/// Not all models slow down alike when the machine does, so a share of each correction between two moments is
+/// doubtful: an arm at 95 %. (Found between processes on a machine whose other core was busy or not.)
+pub const DOUBT: f64 = 0.5;
 
 /// The most that correlated rounds are taken for.
 const MOST_CORRELATED: f64 = 0.8;

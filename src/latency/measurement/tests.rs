@@ -152,7 +152,7 @@ fn figures_are_stated_for_another_pace() {
     let mut found = measured(samples(true, StopReason::NarrowInterval));
     found.rescale(0.22);
     assert_eq!((found.p50_ms, found.raw_p50_ms), (2.2, Some(2.0)));
-    let doubt = 2.2 * 0.3 * 1.1_f64.ln();
+    let doubt = 2.2 * 0.5 * 1.1_f64.ln();
     assert!((found.ci95_ms[0] - (2.2 - doubt)).abs() < 1e-5 && (found.ci95_ms[1] - (2.2 + doubt)).abs() < 1e-5);
     let reference = found.reference.unwrap();
     assert_eq!((reference.p50_ms, reference.scale_ms), (0.2, 0.22));
@@ -205,4 +205,24 @@ fn older_records_can_be_read() {
     }
     let found: Measurement = serde_json::from_value(json).unwrap();
     assert_eq!((found.raw_p50_ms, found.reference, found.processes, found.between_process), (None, None, 1, 0.0));
+}
+
+#[test]
+fn what_one_pace_corrects_in_both_does_not_make_them_alike() {
+    use crate::latency::{Comparison, compare};
+    let of = |ms: f64, scale_ms: f64| {
+        let mut one = measured(samples(true, StopReason::NarrowInterval));
+        (one.p50_ms, one.ci95_ms) = (ms, [0.99 * ms, 1.01 * ms]);
+        one.rescale(scale_ms);
+        one
+    };
+    // Both were measured at the same pace: only their own arms count, whatever they are stated for.
+    for scale_ms in [0.2, 0.3] {
+        assert_eq!(compare(&of(2.0, scale_ms), &of(2.05, scale_ms)), Comparison::Faster);
+        assert_eq!(compare(&of(2.0, scale_ms), &of(2.02, scale_ms)), Comparison::Tie);
+    }
+    // At another pace of the machine, the reference's own difference is in doubt.
+    let mut later = of(2.05, 0.2);
+    later.reference.as_mut().unwrap().p50_ms = 0.22;
+    assert_eq!(compare(&of(2.0, 0.2), &later), Comparison::Tie);
 }
