@@ -3,7 +3,6 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tegu::onnx::{Batch, ExportOptions, Metadata, export, inspect, read_metadata};
 use tegu::runtime::{
