@@ -51,6 +51,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let inputs = runtime::random_inputs(session.inputs(), 0);
     session.bind(inputs)?;
     let samples = tegu::latency::measure(session.as_mut(), &Default::default())?;
-    println!("{}: {:.2} ms", path.display(), samples.p50_s * 1e3);
+    println!("{}: {:.2} ms", path.display(), samples.figures(0).p50_s * 1e3);
     Ok(())
 }

@@ -7,7 +7,7 @@ use sysinfo::{Pid, ProcessStatus, ProcessesToUpdate, System};
 use tegu::device::{self, Device, DeviceError, HardwareProfile, Job, OpenOptions, Record};
 use tegu::genotype::ArchId;
 use tegu::graph::{Activation, Conv2d, GraphBuilder, Op, Shape, Window};
-use tegu::latency::Measurement;
+use tegu::latency::{Comparison, Measurement, Verdict, compare};
 use tegu::network::{Init, Weights};
 use tegu::onnx::{self, Batch, ExportOptions, Metadata};
 
@@ -38,6 +38,17 @@ impl Bench {
     fn measure(&mut self, contents: impl AsRef<[u8]>) -> Result<Measurement, DeviceError> {
         let job = Job::of_model(self.write(contents));
         self.device.measure(&job)
+    }
+
+    /// Writes a model for each of `contents` and measures them in turns.
+    fn measure_all(&mut self, contents: &[&str]) -> Vec<Result<Measurement, DeviceError>> {
+        let job = |(number, contents): (usize, &&str)| {
+            let path = self.folder.path().join(format!("{number}.onnx"));
+            std::fs::write(&path, contents).unwrap();
+            Job::of_model(path)
+        };
+        let jobs: Vec<Job> = contents.iter().enumerate().map(job).collect();
+        self.device.measure_all(&jobs)
     }
 
     /// Measures a model that fails, checks the reason, and that a good model is measured afterwards.
@@ -132,6 +143,145 @@ fn too_much_memory_is_stopped() {
     let mut bench = Bench::mock("limits: {memory_mib: 300}");
     bench.check_failure("load allocate 100000", &stopped("loading the model"));
     bench.check_failure("allocate 100000", &stopped("running the model"));
+}
+
+#[test]
+fn models_that_misbehave_in_turns_cost_themselves_alone() {
+    let mut bench = Bench::mock("limits: {time_s: 1, memory_mib: 400}");
+    // It crashes when it was run so often that the others are in their rounds, too.
+    let models = [
+        ("sleep_us 400", ""),
+        ("crash", "the worker crashed (SIGABRT, aborted by its own code) while running the model"),
+        ("after 60 crash", "the worker crashed (SIGABRT, aborted by its own code) while running the model"),
+        ("load crash", "the worker crashed (SIGABRT, aborted by its own code) while loading the model"),
+        ("sleep_us 100", ""),
+        ("fail no such kernel", "run failed: no such kernel"),
+        ("after 40 hang", "not done within 1 s, the profile's `limits.time_s` (stopped while running the model)"),
+        ("after 50 fail late", "run failed: late"),
+        (
+            "allocate 100000",
+            "needs more than 400 MiB, the profile's `limits.memory_mib` (stopped while running the model)",
+        ),
+        ("sleep_us 200", ""),
+    ];
+    let found = bench.measure_all(&models.map(|model| model.0));
+    for (number, ((model, expected), outcome)) in models.iter().zip(&found).enumerate() {
+        match outcome {
+            Ok(measured) => assert!(expected.is_empty() && measured.p50_ms >= 0.09, "{model}: {measured:?}"),
+            Err(error) => {
+                let path = bench.folder.path().join(format!("{number}.onnx"));
+                assert_eq!(error.to_string(), format!("{}: {expected}", path.display()), "{model}");
+            }
+        }
+    }
+    let p50 = |number: usize| found[number].as_ref().unwrap().p50_ms;
+    assert!(p50(4) < p50(9) && p50(9) < p50(0), "each figure is its own model's");
+    assert!(bench.device.measure_all(&[]).is_empty());
+}
+
+/// Models that fit one by one are measured, also where they don't fit together.
+#[test]
+fn models_that_need_much_memory_don_t_stand_beside_each_other() {
+    let mut bench = Bench::mock("limits: {memory_mib: 400}");
+    let found = bench.measure_all(&["load allocate 250", "load allocate 240", "sleep_us 10", "load allocate 230"]);
+    found.iter().for_each(|outcome| assert!(outcome.is_ok(), "{outcome:?}"));
+    let peak = |number: usize| found[number].as_ref().unwrap().peak_memory_mib;
+    if cfg!(target_os = "linux") {
+        assert!((240.0..280.0).contains(&peak(0).unwrap()) && peak(2).unwrap() < 20.0, "{:?} {:?}", peak(0), peak(2));
+    }
+}
+
+fn with_reference(instruction: &str) -> Bench {
+    let options = format!("{{Conv 6: {instruction}}}");
+    Bench::mock(&format!("execution_provider: {{name: mock, options: {options}}}\nlimits: {{time_s: 1}}"))
+}
+
+#[test]
+fn the_reference_is_beside_each_measurement() {
+    let mut bench = with_reference("sleep_us 300");
+    let found = bench.measure_all(&["sleep_us 500", "sleep_us 1000"]);
+    for measured in found.iter().map(|outcome| outcome.as_ref().unwrap()) {
+        let reference = measured.reference.as_ref().unwrap();
+        assert!(reference.p50_ms >= 0.3 && reference.by_round_s.len() == measured.rounds, "{measured:?}");
+        assert_eq!((reference.model_sha256.len(), &measured.no_reference), (64, &None));
+        // Corrected is raw, stated for another pace of the machine.
+        let of_scale = measured.p50_ms / measured.raw_p50_ms.unwrap() * reference.p50_ms / reference.scale_ms;
+        assert!((of_scale - 1.0).abs() < 0.2, "{of_scale}");
+        assert!(measured.throughput.unwrap().samples_per_s > 0.0 && measured.after.is_some(), "{measured:?}");
+    }
+    let [a, b] = [0, 1].map(|number: usize| found[number].as_ref().unwrap());
+    let scale = |measured: &Measurement| measured.reference.as_ref().unwrap().scale_ms;
+    assert_eq!(scale(a), scale(b));
+    assert_eq!(
+        (compare(a, b), compare(b, a), compare(a, a)),
+        (Comparison::Faster, Comparison::Slower, Comparison::Tie)
+    );
+}
+
+#[test]
+fn a_reference_that_can_t_be_run_is_said_and_does_without() {
+    let check = |instruction: &str, expected: &str| {
+        let mut bench = with_reference(instruction);
+        for outcome in bench.measure_all(&["sleep_us 100", "sleep_us 200"]) {
+            let measured = outcome.unwrap();
+            assert_eq!((&measured.reference, measured.no_reference.as_deref()), (&None, Some(expected)));
+            assert_eq!(Some(measured.p50_ms), measured.raw_p50_ms);
+        }
+        bench.measure("").unwrap();
+    };
+    check("fail no such kernel", "run failed: no such kernel");
+    check("sleep_us 0", "it runs in less than 10 µs");
+    let stage = "while running the reference model";
+    check("crash", &format!("the worker crashed (SIGABRT, aborted by its own code) {stage}"));
+    let limit = "not done within 1 s, the profile's `limits.time_s` (stopped";
+    check("hang", &format!("{limit} {stage})"));
+    let mut bench = Bench::new("runtime: mock\nprotocol: {reference: false, budget_s: 0.1, warm_up_s: 0.01}");
+    let measured = bench.measure("sleep_us 100").unwrap();
+    assert_eq!((measured.reference, measured.no_reference), (None, None));
+}
+
+#[test]
+fn nodes_that_fall_back_are_named_or_the_model_refused() {
+    let provider = "execution_provider: {name: mock, options: {fallback: Sigmoid}";
+    let mut bench = Bench::mock(&format!("{provider}, allow_fallback: true}}"));
+    let found = bench.measure(conv_sigmoid()).unwrap();
+    assert_eq!((found.verdict, found.ep_coverage), (Verdict::Fallback, Some(0.5)));
+    assert_eq!(found.fallen_back, ["output (Sigmoid)"]);
+    let mut bench = Bench::mock(&format!("{provider}}}"));
+    let error = bench.measure(conv_sigmoid()).unwrap_err();
+    assert!(error.is_input() && error.to_string().ends_with("execution provider `mock` does not run output (Sigmoid)"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_worker_is_pinned_to_the_profiles_cores() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+    let core: usize = allowed.split([',', '-']).next().unwrap().parse().unwrap();
+    let found = Bench::mock(&format!("cores: [{core}]")).measure("sleep_us 100").unwrap();
+    assert_eq!((found.cores, found.host.cores), (Some(vec![core]), 1));
+    let error = Bench::mock("cores: [99999]").measure("").unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    let expected =
+        "device `bench` can't be used: can't be pinned to core 99999: it is not there, or this process may not use it";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn several_processes_streams_and_a_long_run() {
+    let protocol = "budget_s: 0.1, warm_up_s: 0.01, processes: 3, streams: 2, streams_s: 0.2, sustained_s: 0.3";
+    let mut bench = Bench::new(&format!("runtime: mock\nprotocol: {{{protocol}}}"));
+    let outcomes = bench.measure_all(&["sleep_us 2000", "fail no", "sleep_us 1000"]);
+    assert_eq!(outcomes[1].as_ref().unwrap_err().to_string().split(": ").last(), Some("no"));
+    let found = outcomes[0].as_ref().unwrap();
+    assert_eq!((found.processes, found.samples_s.len()), (3, found.rounds));
+    assert!(found.rounds >= 15 && found.between_process > 0.0, "{found:?}");
+    let throughput = found.throughput.unwrap();
+    assert!(throughput.streams == 2 && (200.0..=1000.0).contains(&throughput.samples_per_s), "{throughput:?}");
+    let sustained = found.sustained.as_ref().unwrap();
+    assert!(sustained.seconds >= 0.3 && sustained.windows.len() == 2 && sustained.ratio > 0.5, "{sustained:?}");
+    let worker_alone = [found.energy_mj_per_run, found.reference.as_ref().map(|reference| reference.p50_ms)];
+    assert!(worker_alone.iter().flatten().all(|&figure| figure > 0.0));
 }
 
 #[test]

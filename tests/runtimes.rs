@@ -3,7 +3,6 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tegu::onnx::{Batch, ExportOptions, Metadata, export, inspect, read_metadata};
 use tegu::runtime::{
@@ -59,7 +58,7 @@ fn what_is_missing_is_named() {
     let model = exported(folder.path(), "gate", Batch::Dynamic);
     let plain = SessionOptions::default;
     let with = |name: &str| {
-        let provider = ExecutionProvider { name: name.into(), options: BTreeMap::new() };
+        let provider = ExecutionProvider { name: name.into(), ..Default::default() };
         SessionOptions { execution_provider: Some(provider), batch: Some(1), ..plain() }
     };
     let both = [RuntimeKind::Tract, RuntimeKind::OnnxRuntime];

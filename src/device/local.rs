@@ -1,16 +1,22 @@
 //! This machine as a device: a worker process, kept for many models, replaced after a failure of its own.
+//!
+//! Models are measured several at a time, in turns. One that brings the worker down costs itself alone: the others are
+//! measured in a new worker. Their figures are stated for one pace of the machine, the median of what the reference
+//! model took in all measurements so far, so that those of an hour ago can be compared with those of now.
 
-use super::child::{Waited, WorkerProcess};
-use super::message::{CheckRequest, FailureKind, MeasureRequest, Reply, Request, Stage};
-use super::{Device, DeviceError, HardwareProfile, Job, LastWords, OpenOptions};
-use crate::latency::Measurement;
+use super::batch::{Culprit, Ended, Loss, Outcomes, follow};
+use super::child::WorkerProcess;
+use super::message::{CheckRequest, JobRequest, MeasureRequest, Request, Setup};
+use super::{Device, DeviceError, HardwareProfile, Job, OpenOptions, Stage};
+use crate::latency::statistics::median;
+use crate::latency::{Measurement, Protocol};
 use crate::onnx;
 use crate::runtime::SessionOptions;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-/// How often the worker's memory is looked at.
-const WATCH: Duration = Duration::from_millis(20);
+/// The most models that take turns: a round of more would take so long that little is common to all of it.
+const MOST_IN_TURNS: usize = 24;
 
 /// Measures in a worker process on this machine, within the profile's limits of time and memory.
 pub struct LocalDevice {
@@ -19,13 +25,18 @@ pub struct LocalDevice {
     library: Option<PathBuf>,
     worker: Option<WorkerProcess>,
     last_id: u64,
+    /// Why the reference model can't be run here.
+    no_reference: Option<String>,
+    /// What it took, in each batch so far.
+    reference_ms: Vec<f64>,
 }
 
 impl LocalDevice {
     /// A device of this profile. The worker starts with the first measurement.
     pub fn new(profile: HardwareProfile, options: OpenOptions) -> Self {
         let library = options.library.or_else(|| profile.library.clone());
-        Self { profile, executable: options.executable, library, worker: None, last_id: 0 }
+        let (executable, reference_ms) = (options.executable, vec![]);
+        Self { profile, executable, library, worker: None, last_id: 0, no_reference: None, reference_ms }
     }
 
     fn take_worker(&mut self) -> Result<WorkerProcess, DeviceError> {
@@ -49,31 +60,41 @@ impl LocalDevice {
         })
     }
 
-    fn request(&mut self, job: &Job) -> Result<MeasureRequest, DeviceError> {
-        self.last_id += 1;
-        let absolute = std::path::absolute(&job.model);
-        Ok(MeasureRequest {
-            id: self.last_id,
-            model: absolute.map_err(|error| DeviceError::Failed(format!("{}: {error}", job.model.display())))?,
-            device: self.profile.name.clone(),
+    fn setup(&self) -> Setup {
+        Setup {
             runtime: self.profile.runtime,
             library: self.library.clone(),
-            session: SessionOptions { input_dims: job.input_dims.clone(), ..self.session() },
-            protocol: self.profile.protocol.clone(),
-        })
-    }
-
-    fn session(&self) -> SessionOptions {
-        SessionOptions {
-            threads: self.profile.threads,
-            execution_provider: self.profile.execution_provider.clone(),
-            batch: Some(self.profile.batch),
-            ..SessionOptions::default()
+            session: SessionOptions {
+                threads: self.profile.threads,
+                execution_provider: self.profile.execution_provider.clone(),
+                batch: Some(self.profile.batch),
+                ..SessionOptions::default()
+            },
+            cores: self.profile.cores.clone(),
+            concurrent: self.profile.protocol.streams > 1,
         }
     }
 
-    /// Sends the request to a worker and waits for its answer; also says what the worker did last.
-    fn ask(&mut self, id: u64, request: &Request) -> Result<(Stage, Answer), DeviceError> {
+    fn request(&mut self, jobs: &[&Job], protocol: &Protocol) -> Result<MeasureRequest, DeviceError> {
+        self.last_id += 1;
+        let absolute = |job: &&Job| {
+            let model = std::path::absolute(&job.model);
+            let model = model.map_err(|error| DeviceError::Failed(format!("{}: {error}", job.model.display())))?;
+            Ok(JobRequest { model, input_dims: job.input_dims.clone() })
+        };
+        Ok(MeasureRequest {
+            id: self.last_id,
+            jobs: jobs.iter().map(absolute).collect::<Result<_, DeviceError>>()?,
+            device: self.profile.name.clone(),
+            setup: self.setup(),
+            protocol: protocol.clone(),
+            no_reference: self.no_reference.clone(),
+            full_mib: self.profile.limits.memory_mib / 2,
+        })
+    }
+
+    /// Sends the request to a worker and follows it to its end.
+    fn ask(&mut self, id: u64, request: &Request, outcomes: &mut Outcomes) -> Result<Ended, DeviceError> {
         let mut worker = self.take_worker()?;
         if !worker.send(request) {
             // It ended between two requests, through no fault of this one.
@@ -81,42 +102,141 @@ impl LocalDevice {
             worker = self.take_worker()?;
             worker.send(request);
         }
-        let limits = &self.profile.limits;
-        let start = Instant::now();
-        let mut stage = Stage::Start;
-        loop {
-            match worker.wait(WATCH) {
-                Waited::Reply(Reply::Stage { id: of, stage: now }) if of == id => stage = now,
-                Waited::Reply(
-                    reply @ (Reply::Ready { id: of } | Reply::Measured { id: of, .. } | Reply::Failed { id: of, .. }),
-                ) if of == id => {
-                    self.worker = Some(worker);
-                    return Ok((stage, Answer::Reply(reply)));
+        let protocol = &self.profile.protocol;
+        let more_s = protocol.sustained_s + if protocol.streams > 1 { protocol.streams_s } else { 0.0 };
+        let (worker, ended) = follow(worker, id, outcomes, &self.profile.limits, more_s);
+        self.worker = worker;
+        Ok(ended)
+    }
+
+    /// Measures those of `jobs` that have no outcome yet, by `protocol`.
+    fn measure_rest(&mut self, jobs: &[Job], outcomes: &mut Outcomes, protocol: &Protocol) {
+        let mut waiting: VecDeque<usize> = (0..jobs.len()).filter(|&job| outcomes[job].is_none()).collect();
+        // Those that were at work when the memory of all was too much.
+        let mut alone = VecDeque::new();
+        while let Some(first) = waiting.front().or(alone.front()) {
+            let batch: Vec<usize> = match waiting.is_empty() {
+                true => vec![*first],
+                false => waiting.iter().copied().take(MOST_IN_TURNS).collect(),
+            };
+            match self.measure_batch(jobs, &batch, outcomes, protocol) {
+                Ok(Some(too_much)) => {
+                    waiting.retain(|&job| job != too_much);
+                    alone.push_back(too_much);
                 }
-                Waited::Reply(reply) => tracing::debug!("unexpected reply: {reply:?}"),
-                Waited::Nothing => {}
-                Waited::Gone => {
-                    let (how, last_words) = worker.end();
-                    return Ok((stage, Answer::Crashed(how, last_words)));
+                Ok(None) => {}
+                Err(error_of) => {
+                    // No other model would fare better.
+                    for job in waiting.drain(..).chain(alone.drain(..)) {
+                        outcomes[job].get_or_insert_with(|| Err(error_of(&jobs[job].model)));
+                    }
                 }
             }
-            // A worker that has to be stopped is dropped here.
-            if start.elapsed().as_secs_f64() > limits.time_s {
-                return Ok((stage, Answer::TimeLimit));
+            waiting.retain(|&job| outcomes[job].is_none());
+            alone.retain(|&job| outcomes[job].is_none());
+        }
+    }
+
+    /// Measures the jobs of these numbers in turns. Gives the one that is to be tried again alone. An error is that of
+    /// every model.
+    fn measure_batch(
+        &mut self,
+        jobs: &[Job],
+        batch: &[usize],
+        outcomes: &mut Outcomes,
+        protocol: &Protocol,
+    ) -> Result<Option<usize>, ErrorOf> {
+        let of_batch: Vec<&Job> = batch.iter().map(|&job| &jobs[job]).collect();
+        let mut found: Outcomes = batch.iter().map(|_| None).collect();
+        let limits = self.profile.limits.clone();
+        let ended = self.request(&of_batch, protocol).and_then(|request| {
+            let id = request.id;
+            self.ask(id, &Request::Measure(request), &mut found)
+        });
+        let answered = found.iter().flatten().count();
+        for (&job, outcome) in batch.iter().zip(found) {
+            outcomes[job] = outcome;
+        }
+        match ended {
+            Ok(Ended::Done) if answered == 0 => {
+                Err(Box::new(|model| DeviceError::Failed(format!("{}: the worker gave no answer", model.display()))))
             }
-            if worker.memory().is_some_and(|bytes| bytes > limits.memory_mib.saturating_mul(1 << 20)) {
-                return Ok((stage, Answer::MemoryLimit));
+            Ok(Ended::Done) => Ok(None),
+            Ok(Ended::Unavailable(reason)) => {
+                let device = self.profile.name.clone();
+                Err(Box::new(move |_| DeviceError::Unavailable { device: device.clone(), reason: reason.clone() }))
+            }
+            Ok(Ended::Lost(Culprit::Job(at, Stage::Run | Stage::Load), Loss::MemoryLimit)) if batch.len() > 1 => {
+                Ok(outcomes[batch[at]].is_none().then_some(batch[at]))
+            }
+            Ok(Ended::Lost(Culprit::Job(at, stage), loss)) => {
+                let job = batch[at];
+                outcomes[job] = Some(Err(loss.error(jobs[job].model.clone(), stage, &limits)));
+                Ok(None)
+            }
+            Ok(Ended::Lost(Culprit::Stage(stage @ Stage::Reference), loss)) if self.no_reference.is_none() => {
+                self.no_reference = Some(loss.reason(stage, &limits));
+                Ok(None)
+            }
+            Ok(Ended::Lost(Culprit::Stage(stage), loss)) => {
+                Err(Box::new(move |model| loss.error(model.to_owned(), stage, &limits)))
+            }
+            Err(DeviceError::NoWorker { executable, reason }) => {
+                Err(Box::new(move |_| DeviceError::NoWorker { executable: executable.clone(), reason: reason.clone() }))
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                Err(Box::new(move |_| DeviceError::Failed(reason.clone())))
             }
         }
     }
+
+    /// Measures in as many fresh workers as the protocol has processes, and makes one of each model's figures.
+    fn measure_in_processes(&mut self, jobs: &[Job], outcomes: &mut Outcomes) {
+        let protocol = Protocol { between_process: 0.0, ..self.profile.protocol.clone() };
+        let mut measured: Vec<Vec<Measurement>> = vec![vec![]; jobs.len()];
+        for _ in 0..protocol.processes {
+            self.worker = None;
+            self.measure_rest(jobs, outcomes, &protocol);
+            for (all, outcome) in measured.iter_mut().zip(outcomes.iter_mut()) {
+                if let Some(Ok(one)) = outcome.take_if(|outcome| outcome.is_ok()) {
+                    all.push(one);
+                }
+            }
+        }
+        self.rescale(measured.iter_mut().flatten());
+        let deviation = between_process(&measured);
+        for (all, outcome) in measured.into_iter().zip(outcomes).filter(|(_, outcome)| outcome.is_none()) {
+            *outcome = Some(Ok(Measurement::of_processes(all, deviation)));
+        }
+    }
+
+    /// States all figures for the same pace of the machine.
+    fn rescale<'a>(&mut self, measured: impl Iterator<Item = &'a mut Measurement>) {
+        let measured: Vec<&mut Measurement> = measured.filter(|one| one.reference.is_some()).collect();
+        let paces: Vec<f64> = measured.iter().flat_map(|one| &one.reference).map(|found| found.p50_ms).collect();
+        if paces.is_empty() {
+            return;
+        }
+        self.reference_ms.push(median(&paces));
+        let pace = median(&self.reference_ms);
+        measured.into_iter().for_each(|one| one.rescale(pace));
+    }
 }
 
-/// What became of a request. Only after a reply is there a worker that can go on.
-enum Answer {
-    Reply(Reply),
-    Crashed(String, LastWords),
-    TimeLimit,
-    MemoryLimit,
+/// The error of a model, where all models have the same.
+type ErrorOf = Box<dyn Fn(&Path) -> DeviceError>;
+
+/// The relative deviation of a model's figures between processes, from all models together: the root of the mean of
+/// their variances.
+fn between_process(measured: &[Vec<Measurement>]) -> f64 {
+    let variance = |all: &&Vec<Measurement>| {
+        let mean = all.iter().map(|one| one.p50_ms).sum::<f64>() / all.len() as f64;
+        let squares = all.iter().map(|one| (one.p50_ms / mean - 1.0).powi(2)).sum::<f64>();
+        squares / (all.len() - 1) as f64
+    };
+    let variances: Vec<f64> = measured.iter().filter(|all| all.len() > 1).map(|all| variance(&all)).collect();
+    (variances.iter().sum::<f64>() / variances.len().max(1) as f64).sqrt()
 }
 
 /// The running executable; on Linux as the link that leads to it even after its file was replaced.
@@ -138,42 +258,30 @@ impl Device for LocalDevice {
 
     fn check(&mut self) -> Result<(), DeviceError> {
         self.last_id += 1;
-        let id = self.last_id;
-        let (runtime, library, session) = (self.profile.runtime, self.library.clone(), self.session());
-        let request = Request::Check(CheckRequest { id, runtime, library, session });
-        let limits = self.profile.limits.clone();
-        let reason = match self.ask(id, &request)? {
-            (_, Answer::Reply(Reply::Ready { .. })) => return Ok(()),
-            (_, Answer::Reply(Reply::Failed { reason, .. })) => reason,
-            (_, Answer::Reply(reply)) => format!("the worker's answer is not the expected one: {reply:?}"),
-            (stage, Answer::Crashed(how, last_words)) => format!("the worker {how} while {stage}{last_words}"),
-            (stage, Answer::TimeLimit) => {
-                format!("not done within {} s, the profile's `limits.time_s` (stopped while {stage})", limits.time_s)
-            }
-            (stage, Answer::MemoryLimit) => format!(
-                "the worker alone needs more than {} MiB, the profile's `limits.memory_mib` (stopped while {stage})",
-                limits.memory_mib
-            ),
+        let (id, limits) = (self.last_id, self.profile.limits.clone());
+        let request = Request::Check(CheckRequest { id, setup: self.setup() });
+        let reason = match self.ask(id, &request, &mut vec![])? {
+            Ended::Done => return Ok(()),
+            Ended::Unavailable(reason) => reason,
+            Ended::Lost(Culprit::Job(_, stage) | Culprit::Stage(stage), loss) => loss.reason(stage, &limits),
         };
         Err(DeviceError::Unavailable { device: self.profile.name.clone(), reason })
     }
 
     fn measure(&mut self, job: &Job) -> Result<Measurement, DeviceError> {
-        self.refuse_unsupported(&job.model)?;
-        let request = self.request(job)?;
-        let (id, model, limits) = (request.id, job.model.clone(), self.profile.limits.clone());
-        let (stage, answer) = self.ask(id, &Request::Measure(request))?;
-        Err(match answer {
-            Answer::Reply(Reply::Measured { measurement, .. }) => return Ok(*measurement),
-            Answer::Reply(Reply::Failed { kind, reason, .. }) => match kind {
-                FailureKind::Unavailable => DeviceError::Unavailable { device: self.profile.name.clone(), reason },
-                FailureKind::Refused => DeviceError::Refused(reason),
-                FailureKind::Run => DeviceError::Failed(reason),
-            },
-            Answer::Reply(reply) => DeviceError::Failed(format!("not the expected answer: {reply:?}")),
-            Answer::Crashed(how, last_words) => DeviceError::Crashed { model, how, stage, last_words },
-            Answer::TimeLimit => DeviceError::TimeLimit { model, limit_s: limits.time_s, stage },
-            Answer::MemoryLimit => DeviceError::MemoryLimit { model, limit_mib: limits.memory_mib, stage },
-        })
+        self.measure_all(std::slice::from_ref(job)).pop().expect("one job has one outcome")
+    }
+
+    fn measure_all(&mut self, jobs: &[Job]) -> Vec<Result<Measurement, DeviceError>> {
+        let refused = |job: &Job| self.refuse_unsupported(&job.model).err().map(Err);
+        let mut outcomes: Outcomes = jobs.iter().map(refused).collect();
+        if self.profile.protocol.processes > 1 {
+            self.measure_in_processes(jobs, &mut outcomes);
+        } else {
+            let protocol = self.profile.protocol.clone();
+            self.measure_rest(jobs, &mut outcomes, &protocol);
+            self.rescale(outcomes.iter_mut().flatten().filter_map(|outcome| outcome.as_mut().ok()));
+        }
+        outcomes.into_iter().map(|outcome| outcome.expect("every job has an outcome now")).collect()
     }
 }

@@ -1,10 +1,12 @@
 //! What a client and a worker say to each other: one JSON object a line.
 //!
 //! ```text
-//! worker  {"hello": {"protocol": 1, "tegu": "0.1.0"}}
-//! client  {"measure": {"id": 1, "model": "m.onnx", "runtime": "tract", …}}
-//! worker  {"stage": {"id": 1, "stage": "load"}}
-//! worker  {"measured": {"id": 1, "measurement": {…}}}      or      {"failed": {"id": 1, "kind": "run", "reason": "…"}}
+//! worker  {"hello": {"protocol": 2, "tegu": "0.1.0"}}
+//! client  {"measure": {"id": 1, "jobs": [{"model": "a.onnx"}, {"model": "b.onnx"}], "runtime": "tract", …}}
+//! worker  {"stage": {"id": 1, "job": 0, "stage": "load"}}                      (whenever it turns to something else)
+//! worker  {"measured": {"id": 1, "job": 1, "measurement": {…}}}                (in any order)
+//! worker  {"failed": {"id": 1, "job": 0, "kind": "run", "reason": "…"}}        (without a job: all of them)
+//! worker  {"done": {"id": 1}}              (a job without an answer found no room in memory: it is asked for again)
 //! client  {"check": {"id": 2, "runtime": "tract", …}}
 //! worker  {"ready": {"id": 2}}      or      {"failed": {"id": 2, "kind": "unavailable", "reason": "…"}}
 //! ```
@@ -12,11 +14,12 @@
 use crate::latency::{Measurement, Protocol};
 use crate::runtime::{RuntimeKind, SessionOptions};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 /// Version of these messages; client and worker must have the same.
-pub(super) const PROTOCOL_VERSION: u32 = 1;
+pub(super) const PROTOCOL_VERSION: u32 = 2;
 
 /// From the client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,8 +27,21 @@ pub(super) const PROTOCOL_VERSION: u32 = 1;
 pub(super) enum Request {
     /// Get the runtime ready, without a model.
     Check(CheckRequest),
-    /// Measure a model.
+    /// Measure models, in turns.
     Measure(MeasureRequest),
+}
+
+/// What runs the models; the same for the whole life of a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Setup {
+    pub runtime: RuntimeKind,
+    pub library: Option<PathBuf>,
+    pub session: SessionOptions,
+    /// Cores to be pinned to.
+    pub cores: Option<Vec<usize>>,
+    /// Whether several sessions run at the same time, each on threads of its own.
+    pub concurrent: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,9 +49,7 @@ pub(super) enum Request {
 pub(super) struct CheckRequest {
     /// Repeated in every reply.
     pub id: u64,
-    pub runtime: RuntimeKind,
-    pub library: Option<PathBuf>,
-    pub session: SessionOptions,
+    pub setup: Setup,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,14 +57,24 @@ pub(super) struct CheckRequest {
 pub(super) struct MeasureRequest {
     /// Repeated in every reply.
     pub id: u64,
-    /// The ONNX file, absolute.
-    pub model: PathBuf,
+    pub jobs: Vec<JobRequest>,
     /// Name of the hardware profile.
     pub device: String,
-    pub runtime: RuntimeKind,
-    pub library: Option<PathBuf>,
-    pub session: SessionOptions,
+    pub setup: Setup,
     pub protocol: Protocol,
+    /// Why the reference model is not to be run, although the protocol has it.
+    pub no_reference: Option<String>,
+    /// Resident memory in MiB from which on no further model is loaded beside the others.
+    pub full_mib: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JobRequest {
+    /// The ONNX file, absolute.
+    pub model: PathBuf,
+    #[serde(default)]
+    pub input_dims: BTreeMap<String, Vec<usize>>,
 }
 
 /// From the worker.
@@ -59,14 +83,16 @@ pub(super) struct MeasureRequest {
 pub(super) enum Reply {
     /// The first line.
     Hello { protocol: u32, tegu: String },
-    /// What it does now.
-    Stage { id: u64, stage: Stage },
+    /// What it does now, and for which job.
+    Stage { id: u64, job: Option<usize>, stage: Stage },
     /// The runtime and its provider are there.
     Ready { id: u64 },
-    /// The result.
-    Measured { id: u64, measurement: Box<Measurement> },
-    /// No result.
-    Failed { id: u64, kind: FailureKind, reason: String },
+    /// The result of a job.
+    Measured { id: u64, job: usize, measurement: Box<Measurement> },
+    /// No result, of this job or of the whole request.
+    Failed { id: u64, job: Option<usize>, kind: FailureKind, reason: String },
+    /// All is said about the jobs of the request.
+    Done { id: u64 },
 }
 
 /// Whose failure it is.
@@ -89,6 +115,8 @@ pub enum Stage {
     Start,
     /// Loads the runtime's library.
     Runtime,
+    /// Loads or runs the reference model.
+    Reference,
     /// Loads and prepares the model.
     Load,
     /// Runs the model.
@@ -100,6 +128,7 @@ impl fmt::Display for Stage {
         f.write_str(match self {
             Self::Start => "starting",
             Self::Runtime => "loading the runtime",
+            Self::Reference => "running the reference model",
             Self::Load => "loading the model",
             Self::Run => "running the model",
         })

@@ -3,9 +3,11 @@
 //! Foreign code (runtimes, execution providers) runs in the worker only. When it crashes, hangs or eats the
 //! memory, one measurement fails with a reason, and the next one gets a new worker.
 
+mod batch;
 mod child;
 mod local;
 mod message;
+mod pin;
 mod profile;
 mod replay;
 pub mod worker;
@@ -55,6 +57,12 @@ pub trait Device: Send {
     /// # Errors
     /// With the reason why there is no figure. A device that failed once can be asked again.
     fn measure(&mut self, job: &Job) -> Result<Measurement, DeviceError>;
+
+    /// Measures the latency of several models, where the device can do so in turns; an outcome for each job, in
+    /// their order.
+    fn measure_all(&mut self, jobs: &[Job]) -> Vec<Result<Measurement, DeviceError>> {
+        jobs.iter().map(|job| self.measure(job)).collect()
+    }
 }
 
 /// What [`open`] needs beside the profile.

@@ -29,6 +29,9 @@ pub struct HardwareProfile {
     /// Threads within an operator; where absent, one on each physical core (tract: one).
     #[serde(default)]
     pub threads: Option<usize>,
+    /// Cores that the worker is pinned to, by number (Linux); any core where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<Vec<usize>>,
     /// Samples in one run, where the model leaves its leading dimension open.
     #[serde(default = "default_batch")]
     pub batch: usize,
@@ -194,6 +197,19 @@ impl HardwareProfile {
         let needed = |holds: bool, reason: &str| if holds { Ok(()) } else { Err(reason.to_owned()) };
         needed(!self.name.trim().is_empty(), "name: empty, expected a short name")?;
         needed(self.threads != Some(0), "threads: 0 found, expected 1 or more, or no number for all cores")?;
+        let distinct =
+            |cores: &Vec<usize>| !cores.is_empty() && (1..cores.len()).all(|at| !cores[..at].contains(&cores[at]));
+        needed(
+            self.cores.as_ref().is_none_or(distinct),
+            &format!(
+                "cores: {:?} found, expected different numbers of cores, one or more",
+                self.cores.iter().flatten().collect::<Vec<_>>()
+            ),
+        )?;
+        needed(
+            self.cores.is_none() || cfg!(target_os = "linux"),
+            "cores: a process can be pinned to cores on Linux only, leave it out",
+        )?;
         needed(self.batch > 0, "batch: 0 found, expected 1 or more")?;
         needed(
             self.limits.time_s.is_finite() && self.limits.time_s > 0.0,
@@ -273,12 +289,14 @@ mod tests {
         check(
             "thread: 1",
             "dir/a.yaml:3:1: unknown field `thread`, expected one of `name`, `description`, `location`, \
-            `runtime`, `library`, `execution_provider`, `threads`, `batch`, `precision`, `protocol`, `limits`, `budget`, \
+            `runtime`, `library`, `execution_provider`, `threads`, `cores`, `batch`, `precision`, `protocol`, `limits`, `budget`, \
             `unsupported_operators`; did you mean `threads`?",
         );
         check("threads: many", "dir/a.yaml:3:10: threads: invalid type: string \"many\", expected usize");
         check("threads: 0", "dir/a.yaml: threads: 0 found, expected 1 or more, or no number for all cores");
         check("threads: 2", "dir/a.yaml: threads: 2 found, tract runs on 1 thread");
+        check("cores: []", "dir/a.yaml: cores: [] found, expected different numbers of cores, one or more");
+        check("cores: [1, 1]", "dir/a.yaml: cores: [1, 1] found, expected different numbers of cores, one or more");
         check("batch: 0", "dir/a.yaml: batch: 0 found, expected 1 or more");
         check("limits: {time_s: 0}", "dir/a.yaml: limits.time_s: 0 found, expected more than 0 seconds");
         check("budget: {latency_ms: -1}", "dir/a.yaml: budget.latency_ms: -1 found, expected more than 0");

@@ -4,15 +4,16 @@
 //! well; a thread of its own waits for that, so that the worker ends in the middle of a measurement, too. (Linux's
 //! `PR_SET_PDEATHSIG` would not do: it fires when the *thread* ends that started the worker.)
 
-use super::message::{FailureKind, MeasureRequest, PROTOCOL_VERSION, Reply, Request, Stage};
-use super::sha256;
-use crate::latency::{Host, Measured, Measurement, measure};
-use crate::runtime::{self, LoadOptions, Runtime, RuntimeError, RuntimeKind, SessionOptions, random_inputs};
+mod turns;
+
+use super::message::{FailureKind, PROTOCOL_VERSION, Reply, Request, Setup, Stage};
+use super::pin::pin_to;
+use crate::latency::Host;
+use crate::runtime::{self, LoadOptions, Runtime, RuntimeError, RuntimeKind};
 use std::io::{self, BufRead, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::mpsc;
-use std::time::Instant;
+use turns::Reference;
 
 /// Serves the client at the other end of standard input and output, until it is gone.
 ///
@@ -45,7 +46,7 @@ pub fn serve(requests: impl IntoIterator<Item = String>, mut output: impl Write)
         output.flush()
     };
     send(Reply::Hello { protocol: PROTOCOL_VERSION, tegu: env!("CARGO_PKG_VERSION").to_owned() })?;
-    let mut worker = Worker { loaded: None };
+    let mut worker = Worker { loaded: None, reference: None };
     for line in requests {
         let request = match serde_json::from_str::<Request>(&line) {
             Ok(request) => request,
@@ -55,21 +56,20 @@ pub fn serve(requests: impl IntoIterator<Item = String>, mut output: impl Write)
             Request::Check(request) => request.id,
             Request::Measure(request) => request.id,
         };
-        let mut stage = |stage| send(Reply::Stage { id, stage }).map_err(Failure::Client);
         let outcome = catch_unwind(AssertUnwindSafe(|| match &request {
             Request::Check(request) => {
-                stage(Stage::Runtime)?;
-                worker.runtime(request.runtime, &request.library, &request.session)?;
+                send(Reply::Stage { id, job: None, stage: Stage::Runtime }).map_err(Failure::Client)?;
+                worker.load(&request.setup)?;
                 Ok(Reply::Ready { id })
             }
             Request::Measure(request) => {
-                let measurement = worker.measure(request, &mut stage)?;
-                Ok(Reply::Measured { id, measurement: Box::new(measurement) })
+                worker.measure(request, &mut send)?;
+                Ok(Reply::Done { id })
             }
         }));
         send(match outcome {
             Ok(Ok(reply)) => reply,
-            Ok(Err(Failure::Reason { kind, reason })) => Reply::Failed { id, kind, reason },
+            Ok(Err(Failure::Reason { kind, reason })) => Reply::Failed { id, job: None, kind, reason },
             Ok(Err(Failure::Client(error))) => return Err(error),
             // A panic's message is on standard error; what it left behind is not to be trusted.
             Err(_) => exit_now(101),
@@ -80,11 +80,12 @@ pub fn serve(requests: impl IntoIterator<Item = String>, mut output: impl Write)
 
 struct Worker {
     loaded: Option<Loaded>,
+    /// Kept for the next request.
+    reference: Option<Reference>,
 }
 
 struct Loaded {
-    kind: RuntimeKind,
-    library: Option<PathBuf>,
+    setup: Setup,
     runtime: Box<dyn Runtime>,
 }
 
@@ -97,87 +98,52 @@ enum Failure {
     Client(io::Error),
 }
 
-impl Failure {
-    fn refused(reason: String) -> Self {
-        Self::Reason { kind: FailureKind::Refused, reason }
+impl From<RuntimeError> for Failure {
+    fn from(error: RuntimeError) -> Self {
+        Self::Reason { kind: kind(&error), reason: error.to_string() }
     }
 }
 
-impl From<RuntimeError> for Failure {
-    fn from(error: RuntimeError) -> Self {
-        let kind = match error {
-            RuntimeError::Unavailable(_) => FailureKind::Unavailable,
-            RuntimeError::Prepare { .. } | RuntimeError::Input { .. } => FailureKind::Refused,
-            RuntimeError::Run(_) => FailureKind::Run,
-        };
-        Self::Reason { kind, reason: error.to_string() }
+fn kind(error: &RuntimeError) -> FailureKind {
+    match error {
+        RuntimeError::Unavailable(_) => FailureKind::Unavailable,
+        RuntimeError::Prepare { .. } | RuntimeError::Input { .. } => FailureKind::Refused,
+        RuntimeError::Run(_) => FailureKind::Run,
     }
 }
 
 impl Worker {
-    fn measure(
-        &mut self,
-        request: &MeasureRequest,
-        stage: &mut dyn FnMut(Stage) -> Result<(), Failure>,
-    ) -> Result<Measurement, Failure> {
-        let host = Host::here();
-        let model = request.model.display();
-        stage(Stage::Runtime)?;
-        let runtime = self.runtime(request.runtime, &request.library, &request.session)?;
-        stage(Stage::Load)?;
-        let model_sha256 = sha256(&request.model).map_err(|error| Failure::refused(format!("{model}: {error}")))?;
-        let threads = request.session.threads.unwrap_or_else(|| all_cores(request.runtime, &host));
-        let options = SessionOptions { threads: Some(threads), ..request.session.clone() };
-        let start = Instant::now();
-        let mut session = runtime.prepare(&request.model, &options)?;
-        let load_s = start.elapsed().as_secs_f64();
-        let batch = session.inputs().first().and_then(|input| input.dims.first()).map_or(1, |&size| size);
-        let inputs = random_inputs(session.inputs(), request.protocol.seed);
-        stage(Stage::Run)?;
-        session.bind(inputs)?;
-        let samples = measure(&mut *session, &request.protocol)
-            .map_err(|error| Failure::Reason { kind: FailureKind::Run, reason: format!("{model}: {error}") })?;
-        Ok(Measurement::new(Measured {
-            model_sha256,
-            device: &request.device,
-            runtime: runtime.info(),
-            session: &options,
-            nodes_by_provider: session.nodes_by_provider(),
-            batch,
-            protocol: &request.protocol,
-            load_s,
-            samples,
-            host,
-        }))
-    }
-
-    /// The runtime of a request: loaded and checked for the first one, the same for all others.
-    fn runtime(
-        &mut self,
-        kind: RuntimeKind,
-        library: &Option<PathBuf>,
-        session: &SessionOptions,
-    ) -> Result<&dyn Runtime, RuntimeError> {
-        if self.loaded.as_ref().is_some_and(|loaded| (loaded.kind, &loaded.library) != (kind, library)) {
-            let reason = "a worker serves one runtime library, and this one has loaded another";
+    /// Loads and checks the runtime for the first request; it is the same for all others.
+    fn load(&mut self, setup: &Setup) -> Result<(), RuntimeError> {
+        let same = |loaded: &Loaded| {
+            (loaded.setup.runtime, &loaded.setup.library, &loaded.setup.cores, loaded.setup.concurrent)
+                == (setup.runtime, &setup.library, &setup.cores, setup.concurrent)
+        };
+        if self.loaded.as_ref().is_some_and(|loaded| !same(loaded)) {
+            let reason = "a worker serves one runtime library on the same cores, and this one has loaded another";
             return Err(RuntimeError::Unavailable(reason.to_owned()));
         }
         if self.loaded.is_none() {
-            let execution_provider = session.execution_provider.as_ref().map(|provider| provider.name.clone());
-            let runtime = runtime::load(kind, &LoadOptions { library: library.clone(), execution_provider })?;
-            runtime.check(session)?;
-            self.loaded = Some(Loaded { kind, library: library.clone(), runtime });
+            if let Some(cores) = &setup.cores {
+                pin_to(cores).map_err(RuntimeError::Unavailable)?;
+            }
+            let execution_provider = setup.session.execution_provider.as_ref().map(|provider| provider.name.clone());
+            let shared_threads = (!setup.concurrent).then(|| threads_of(setup, &Host::here()));
+            let options = LoadOptions { library: setup.library.clone(), execution_provider, shared_threads };
+            let runtime = runtime::load(setup.runtime, &options)?;
+            runtime.check(&setup.session)?;
+            self.loaded = Some(Loaded { setup: setup.clone(), runtime });
         }
-        Ok(&*self.loaded.as_ref().expect("was just loaded").runtime)
+        Ok(())
     }
 }
 
-/// Threads where the profile gives no number: one on each physical core, as ONNX Runtime itself would; tract has one.
-fn all_cores(runtime: RuntimeKind, host: &Host) -> usize {
-    match runtime {
+/// Threads within an operator. Where the profile gives no number: one on each physical core, as ONNX Runtime itself would; tract has one.
+fn threads_of(setup: &Setup, host: &Host) -> usize {
+    setup.session.threads.unwrap_or_else(|| match setup.runtime {
         RuntimeKind::Tract => 1,
         RuntimeKind::OnnxRuntime | RuntimeKind::Mock => host.physical_cores.unwrap_or(host.cores).clamp(1, host.cores),
-    }
+    })
 }
 
 #[cfg(unix)]
@@ -224,7 +190,7 @@ mod tests {
         (served, String::from_utf8(output).unwrap().lines().map(str::to_owned).collect())
     }
 
-    const HELLO: &str = concat!(r#"{"hello":{"protocol":1,"tegu":""#, env!("CARGO_PKG_VERSION"), r#""}}"#);
+    const HELLO: &str = concat!(r#"{"hello":{"protocol":2,"tegu":""#, env!("CARGO_PKG_VERSION"), r#""}}"#);
 
     #[test]
     fn the_lines_are_as_documented() {
@@ -232,37 +198,40 @@ mod tests {
         let model = folder.path().join("m");
         std::fs::write(&model, "fail on request").unwrap();
         let request = format!(
-            r#"{{"measure":{{"id":7,"model":{model:?},"device":"d","runtime":"mock","library":null,"session":{{}},"protocol":{{}}}}}}"#
+            r#"{{"measure":{{"id":7,"jobs":[{{"model":{model:?}}}],"device":"d","setup":{SETUP},"protocol":{{}},"no_reference":null,"full_mib":512}}}}"#
         );
         let (served, lines) = served(&[request]);
         served.unwrap();
         assert_eq!(
-            lines[..4],
+            lines[..5],
             [
                 HELLO.to_owned(),
-                r#"{"stage":{"id":7,"stage":"runtime"}}"#.to_owned(),
-                r#"{"stage":{"id":7,"stage":"load"}}"#.to_owned(),
-                r#"{"stage":{"id":7,"stage":"run"}}"#.to_owned(),
+                r#"{"stage":{"id":7,"job":null,"stage":"runtime"}}"#.to_owned(),
+                r#"{"stage":{"id":7,"job":null,"stage":"reference"}}"#.to_owned(),
+                r#"{"stage":{"id":7,"job":0,"stage":"load"}}"#.to_owned(),
+                r#"{"stage":{"id":7,"job":0,"stage":"run"}}"#.to_owned(),
             ]
         );
         let reason = format!("{}: run failed: on request", model.display());
-        let failed = serde_json::json!({"failed": {"id": 7, "kind": "run", "reason": reason}});
-        assert_eq!(lines.len(), 5);
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&lines[4]).unwrap(), failed);
+        let failed = serde_json::json!({"failed": {"id": 7, "job": 0, "kind": "run", "reason": reason}});
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&lines[5]).unwrap(), failed);
+        assert_eq!(lines[6..], [r#"{"done":{"id":7}}"#.to_owned()]);
     }
+
+    const SETUP: &str = r#"{"runtime":"mock","library":null,"session":{},"cores":null,"concurrent":false}"#;
 
     #[test]
     fn a_check_says_whether_the_runtime_is_there() {
         let check = |session: &str| {
-            let request = format!(r#"{{"check":{{"id":3,"runtime":"mock","library":null,"session":{session}}}}}"#);
-            let (served, mut lines) = served(&[request]);
+            let setup = SETUP.replace("{}", session);
+            let (served, mut lines) = served(&[format!(r#"{{"check":{{"id":3,"setup":{setup}}}}}"#)]);
             served.unwrap();
             lines.pop().unwrap()
         };
         assert_eq!(check("{}"), r#"{"ready":{"id":3}}"#);
         assert_eq!(
             check(r#"{"execution_provider":{"name":"mock","options":{"unavailable":"no driver"}}}"#),
-            r#"{"failed":{"id":3,"kind":"unavailable","reason":"no driver"}}"#
+            r#"{"failed":{"id":3,"job":null,"kind":"unavailable","reason":"no driver"}}"#
         );
     }
 

@@ -1,16 +1,37 @@
-//! Timing a session: the first run, a warm-up until it is warm, rounds until the interval is narrow enough.
+//! Timing several sessions in turns: a warm-up each, then rounds in a new order each, the reference model among them.
+//!
+//! ```text
+//! round r:  reference | B (2 un-timed + 10 timed runs) | A | … | reference (every 10 models) | …
+//! ```
+//!
+//! What disturbs the machine for a second disturbs one round of all models, not all rounds of one; what slows it for
+//! minutes slows the reference as well. A model leaves the rounds when its interval is narrow enough or its budget
+//! is spent.
 
+use super::figures::{Figures, figures};
 use super::protocol::{FEWEST_ROUNDS, Protocol};
-use super::statistics::{median, median_interval, round_medians};
+use super::statistics::median;
 use crate::runtime::{RuntimeError, Session};
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
-/// The most runs in a round, so that the samples of a tiny model stay few enough to be kept.
+/// The most runs in a turn, so that the samples of a tiny model stay few enough to be kept.
 const MOST_RUNS: usize = 256;
 
 /// A window of the warm-up is at least this long, and has 2 to 64 runs.
 const WINDOW_S: f64 = 0.005;
+
+/// The reference has another turn after this many models.
+const REFERENCE_EVERY: usize = 10;
+
+/// A reference that runs shorter than this says nothing: it is the clock and the call that would be timed.
+const SHORTEST_REFERENCE_S: f64 = 10e-6;
+
+/// Un-timed runs of a turn refill caches that another model used; beside a run of this length they don't count.
+const CACHES_S: f64 = 0.1;
 
 /// Why a measurement ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +45,7 @@ pub enum StopReason {
     MostRounds,
 }
 
-/// What [`measure`] found; all times in seconds.
+/// What was found about one model; all times in seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Samples {
     /// The very first run, which may compile, allocate and page in.
@@ -35,64 +56,284 @@ pub struct Samples {
     pub warm: bool,
     /// One time a run, by round, in the order of running.
     pub rounds: Vec<Vec<f64>>,
-    /// Median of the rounds' medians.
-    pub p50_s: f64,
-    /// Its 95 % interval.
-    pub ci95_s: (f64, f64),
+    /// The reference's time at each round, interpolated between its turns; empty where there is no reference.
+    pub reference_s: Vec<f64>,
+    /// Median times of the reference's turns from the first round to the last, in the order of running.
+    pub reference_turns_s: Vec<f64>,
     /// Why it ended.
     pub stop: StopReason,
 }
 
 impl Samples {
-    /// Half the interval's width as a fraction of the median.
-    pub fn half_width(&self) -> f64 {
-        half_width(self.p50_s, self.ci95_s)
+    /// The median and its interval, the same for the same seed.
+    pub fn figures(&self, seed: u64) -> Figures {
+        figures(&self.rounds, &self.reference_s, seed)
     }
 }
 
-/// Times `session`, whose inputs are bound, by `protocol`.
-///
-/// The parts (a warm-up, a round) take the run as a function, so that several sessions can take turns.
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The reference model.
+    Reference,
+    /// The model of this number.
+    Model(usize),
+}
+
+/// The sessions that are measured, as [`measure_in_turns`] sees them.
+pub trait Bench {
+    /// Says whose turn begins; `false` ends everything: nobody waits for an answer.
+    fn turn(&mut self, who: Who) -> bool;
+
+    /// Runs once; how many seconds it took.
+    ///
+    /// # Errors
+    /// If the run fails, which ends the measurement of this one.
+    fn run(&mut self, who: Who) -> Result<f64, RuntimeError>;
+
+    /// The timed runs of one turn, in seconds.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    fn timed(&mut self, who: Who, runs: usize) -> Result<Vec<f64>, RuntimeError> {
+        (0..runs).map(|_| self.run(who)).collect()
+    }
+
+    /// Seconds on a clock that goes on between runs.
+    fn now(&self) -> f64;
+
+    /// Takes the outcome of a model, as soon as it has one; `false` ends everything.
+    fn done(&mut self, model: usize, outcome: Result<Samples, RuntimeError>) -> bool;
+
+    /// There is no reference from now on, for this reason.
+    fn without_reference(&mut self, reason: String);
+}
+
+/// Measures the models `0..count` of `bench`, beside the reference where it has one; each outcome goes to
+/// [`Bench::done`].
+pub fn measure_in_turns(bench: &mut dyn Bench, count: usize, has_reference: bool, protocol: &Protocol) {
+    // Where the client is gone there is nobody to tell.
+    let _ = turns(bench, count, has_reference, protocol);
+}
+
+/// The client is gone.
+struct Gone;
+
+fn turns(bench: &mut dyn Bench, count: usize, has_reference: bool, protocol: &Protocol) -> Result<(), Gone> {
+    let mut reference = if has_reference { Reference::start(bench, protocol)? } else { None };
+    let mut active = vec![];
+    for number in 0..count {
+        begin(bench, Who::Model(number))?;
+        match Timed::start(bench, number, protocol) {
+            Ok(timed) => active.push(timed),
+            Err(error) => end(bench, number, Err(error))?,
+        }
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(protocol.seed ^ rng_stream(count));
+    while !active.is_empty() {
+        // This turn of the reference closes the round before it and opens the next one.
+        Reference::take_turn(&mut reference, bench)?;
+        let (finished, on): (Vec<Timed>, Vec<Timed>) =
+            active.into_iter().partition(|timed| timed.stop(reference.as_ref(), protocol).is_some());
+        active = on;
+        for timed in finished {
+            let stop = timed.stop(reference.as_ref(), protocol).expect("it was just told to stop");
+            end(bench, timed.number, Ok(timed.samples(reference.as_ref(), stop)))?;
+        }
+        active.shuffle(&mut rng);
+        let mut failed = vec![];
+        for (at, timed) in active.iter_mut().enumerate() {
+            if at > 0 && at % REFERENCE_EVERY == 0 {
+                Reference::take_turn(&mut reference, bench)?;
+            }
+            begin(bench, Who::Model(timed.number))?;
+            if let Err(error) = timed.turn(bench) {
+                failed.push(timed.number);
+                end(bench, timed.number, Err(error))?;
+            }
+        }
+        active.retain(|timed| !failed.contains(&timed.number));
+    }
+    Ok(())
+}
+
+/// Another order for another number of models, so that nobody relies on one.
+fn rng_stream(count: usize) -> u64 {
+    ChaCha8Rng::seed_from_u64(count as u64).random()
+}
+
+fn begin(bench: &mut dyn Bench, who: Who) -> Result<(), Gone> {
+    if bench.turn(who) { Ok(()) } else { Err(Gone) }
+}
+
+fn end(bench: &mut dyn Bench, number: usize, outcome: Result<Samples, RuntimeError>) -> Result<(), Gone> {
+    if bench.done(number, outcome) { Ok(()) } else { Err(Gone) }
+}
+
+/// Times one `session`, whose inputs are bound, by `protocol`, without a reference.
 ///
 /// # Errors
 /// If a run fails.
 pub fn measure(session: &mut dyn Session, protocol: &Protocol) -> Result<Samples, RuntimeError> {
-    sample(protocol, &mut || {
-        let start = Instant::now();
-        session.run()?;
-        Ok(start.elapsed().as_secs_f64())
-    })
+    struct Alone<'a>(&'a mut dyn Session, Instant, Option<Result<Samples, RuntimeError>>);
+
+    impl Bench for Alone<'_> {
+        fn turn(&mut self, _: Who) -> bool {
+            true
+        }
+
+        fn run(&mut self, _: Who) -> Result<f64, RuntimeError> {
+            let start = Instant::now();
+            self.0.run()?;
+            Ok(start.elapsed().as_secs_f64())
+        }
+
+        fn now(&self) -> f64 {
+            self.1.elapsed().as_secs_f64()
+        }
+
+        fn done(&mut self, _: usize, outcome: Result<Samples, RuntimeError>) -> bool {
+            self.2 = Some(outcome);
+            true
+        }
+
+        fn without_reference(&mut self, _: String) {}
+    }
+
+    let mut alone = Alone(session, Instant::now(), None);
+    measure_in_turns(&mut alone, 1, false, protocol);
+    alone.2.expect("a model's measurement has an outcome")
 }
 
-/// One run; how many seconds it took.
-type Run<'a> = dyn FnMut() -> Result<f64, RuntimeError> + 'a;
+/// The reference's turns so far.
+struct Reference {
+    untimed: usize,
+    runs: usize,
+    /// Time in the middle of the turn, and the median of its runs.
+    turns: Vec<(f64, f64)>,
+}
 
-fn sample(protocol: &Protocol, run: &mut Run) -> Result<Samples, RuntimeError> {
-    let first_run_s = run()?;
-    let warm_up = warm_up(protocol, run)?;
-    let runs = runs_per_round(protocol, warm_up.run_s);
-    let (mut rounds, mut spent) = (vec![], 0.0);
-    loop {
-        let samples = round(runs, run)?;
-        spent += samples.iter().sum::<f64>();
-        rounds.push(samples);
-        if rounds.len() < FEWEST_ROUNDS || (rounds.len() < protocol.rounds && spent < protocol.budget_s) {
-            continue;
-        }
-        let medians = round_medians(&rounds);
-        let (p50_s, ci95_s) = (median(&medians), median_interval(&medians, protocol.seed));
-        let stop = if rounds.len() >= protocol.rounds && half_width(p50_s, ci95_s) <= protocol.target_half_width {
-            StopReason::NarrowInterval
-        } else if spent >= protocol.budget_s {
-            StopReason::TimeBudget
-        } else if rounds.len() >= protocol.max_rounds {
-            StopReason::MostRounds
-        } else {
-            continue;
+impl Reference {
+    fn start(bench: &mut dyn Bench, protocol: &Protocol) -> Result<Option<Self>, Gone> {
+        begin(bench, Who::Reference)?;
+        let reason = match warm_up(bench, Who::Reference, protocol) {
+            Err(error) => error.to_string(),
+            Ok(warm_up) if warm_up.run_s < SHORTEST_REFERENCE_S => {
+                format!("it runs in less than {:.0} µs", SHORTEST_REFERENCE_S * 1e6)
+            }
+            Ok(warm_up) => {
+                let (untimed, runs) = (untimed_runs(protocol, warm_up.run_s), runs_per_turn(protocol, warm_up.run_s));
+                return Ok(Some(Self { untimed, runs, turns: vec![] }));
+            }
         };
-        let warm_up_runs = warm_up.runs + 1;
-        return Ok(Samples { first_run_s, warm_up_runs, warm: warm_up.warm, rounds, p50_s, ci95_s, stop });
+        bench.without_reference(reason);
+        Ok(None)
     }
+
+    fn take_turn(reference: &mut Option<Self>, bench: &mut dyn Bench) -> Result<(), Gone> {
+        let Some(known) = reference else { return Ok(()) };
+        begin(bench, Who::Reference)?;
+        match turn(bench, Who::Reference, known.untimed, known.runs) {
+            Ok((at, samples)) => known.turns.push((at, median(&samples))),
+            Err(error) => {
+                *reference = None;
+                bench.without_reference(error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Its time at `at`: on the line between the turns before and after.
+    fn time_at(&self, at: f64) -> f64 {
+        let after = self.turns.partition_point(|turn| turn.0 < at);
+        match (self.turns.get(after.wrapping_sub(1)), self.turns.get(after)) {
+            (Some(&(t0, s0)), Some(&(t1, s1))) => s0 + (s1 - s0) * (at - t0) / (t1 - t0),
+            (Some(&(_, s)), None) | (None, Some(&(_, s))) => s,
+            (None, None) => unreachable!("its turn comes before any model's"),
+        }
+    }
+
+    /// Medians of the turns from the last one before `from` to the first one after `to`.
+    fn turns_between(&self, from: f64, to: f64) -> Vec<f64> {
+        let first = self.turns.partition_point(|turn| turn.0 < from).saturating_sub(1);
+        let last = self.turns.partition_point(|turn| turn.0 < to).min(self.turns.len().saturating_sub(1));
+        self.turns[first..=last].iter().map(|turn| turn.1).collect()
+    }
+}
+
+/// A model in the rounds.
+struct Timed {
+    number: usize,
+    first_run_s: f64,
+    warm_up: WarmUp,
+    untimed: usize,
+    runs: usize,
+    rounds: Vec<Vec<f64>>,
+    /// When each round was in its middle.
+    at: Vec<f64>,
+    spent_s: f64,
+}
+
+impl Timed {
+    fn start(bench: &mut dyn Bench, number: usize, protocol: &Protocol) -> Result<Self, RuntimeError> {
+        let first_run_s = bench.run(Who::Model(number))?;
+        let warm_up = warm_up(bench, Who::Model(number), protocol)?;
+        let (untimed, runs) = (untimed_runs(protocol, warm_up.run_s), runs_per_turn(protocol, warm_up.run_s));
+        Ok(Self { number, first_run_s, warm_up, untimed, runs, rounds: vec![], at: vec![], spent_s: 0.0 })
+    }
+
+    fn turn(&mut self, bench: &mut dyn Bench) -> Result<(), RuntimeError> {
+        let (at, samples) = turn(bench, Who::Model(self.number), self.untimed, self.runs)?;
+        self.spent_s += samples.iter().sum::<f64>();
+        self.rounds.push(samples);
+        self.at.push(at);
+        Ok(())
+    }
+
+    fn reference_s(&self, reference: Option<&Reference>) -> Vec<f64> {
+        reference.map_or(vec![], |reference| self.at.iter().map(|&at| reference.time_at(at)).collect())
+    }
+
+    fn stop(&self, reference: Option<&Reference>, protocol: &Protocol) -> Option<StopReason> {
+        let rounds = self.rounds.len();
+        let spent = self.spent_s >= protocol.budget_s;
+        if rounds < FEWEST_ROUNDS || (rounds < protocol.rounds && !spent) {
+            return None;
+        }
+        let narrow = || {
+            let figures = figures(&self.rounds, &self.reference_s(reference), protocol.seed);
+            figures.half_width() <= protocol.target_half_width
+        };
+        match () {
+            () if rounds >= protocol.rounds && narrow() => Some(StopReason::NarrowInterval),
+            () if spent => Some(StopReason::TimeBudget),
+            () if rounds >= protocol.max_rounds => Some(StopReason::MostRounds),
+            () => None,
+        }
+    }
+
+    fn samples(self, reference: Option<&Reference>, stop: StopReason) -> Samples {
+        let (from, to) = (self.at[0], self.at[self.at.len() - 1]);
+        Samples {
+            first_run_s: self.first_run_s,
+            warm_up_runs: self.warm_up.runs + 1,
+            warm: self.warm_up.warm,
+            reference_s: self.reference_s(reference),
+            reference_turns_s: reference.map_or(vec![], |reference| reference.turns_between(from, to)),
+            rounds: self.rounds,
+            stop,
+        }
+    }
+}
+
+/// One turn: the time in the middle of its timed runs, and these.
+fn turn(bench: &mut dyn Bench, who: Who, untimed: usize, runs: usize) -> Result<(f64, Vec<f64>), RuntimeError> {
+    for _ in 0..untimed {
+        bench.run(who)?;
+    }
+    let begin = bench.now();
+    let samples = bench.timed(who, runs)?;
+    Ok(((begin + bench.now()) / 2.0, samples))
 }
 
 struct WarmUp {
@@ -102,12 +343,12 @@ struct WarmUp {
     run_s: f64,
 }
 
-fn warm_up(protocol: &Protocol, run: &mut Run) -> Result<WarmUp, RuntimeError> {
-    let second = run()?;
+fn warm_up(bench: &mut dyn Bench, who: Who, protocol: &Protocol) -> Result<WarmUp, RuntimeError> {
+    let second = bench.run(who)?;
     let window = runs_for(WINDOW_S, second).clamp(2, 64);
     let (mut runs, mut spent, mut before) = (1, second, None::<f64>);
     loop {
-        let samples = round(window, run)?;
+        let samples = (0..window).map(|_| bench.run(who)).collect::<Result<Vec<f64>, _>>()?;
         runs += window;
         spent += samples.iter().sum::<f64>();
         let run_s = median(&samples);
@@ -121,12 +362,12 @@ fn warm_up(protocol: &Protocol, run: &mut Run) -> Result<WarmUp, RuntimeError> {
     }
 }
 
-fn round(runs: usize, run: &mut Run) -> Result<Vec<f64>, RuntimeError> {
-    (0..runs).map(|_| run()).collect()
+fn untimed_runs(protocol: &Protocol, run_s: f64) -> usize {
+    if run_s < CACHES_S { protocol.untimed_runs } else { 0 }
 }
 
 /// As many as the protocol wants, unless the rounds would then not fit the budget.
-fn runs_per_round(protocol: &Protocol, run_s: f64) -> usize {
+fn runs_per_turn(protocol: &Protocol, run_s: f64) -> usize {
     let wanted = runs_for(protocol.min_round_s, run_s).min(MOST_RUNS).max(protocol.runs_per_round);
     let affordable = (protocol.budget_s / (protocol.rounds as f64 * run_s)) as usize;
     wanted.min(affordable).max(1)
@@ -137,82 +378,5 @@ fn runs_for(seconds: f64, run_s: f64) -> usize {
     (seconds / run_s).ceil() as usize
 }
 
-fn half_width(p50_s: f64, (low, high): (f64, f64)) -> f64 {
-    (high - low) / 2.0 / p50_s
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Samples a model whose n-th run takes `time(n)` seconds; no time passes.
-    fn sampled(protocol: &Protocol, time: impl Fn(usize) -> f64) -> Samples {
-        let mut runs = 0;
-        let samples = sample(protocol, &mut || {
-            runs += 1;
-            Ok(time(runs - 1))
-        });
-        samples.unwrap()
-    }
-
-    #[test]
-    fn a_quiet_model_takes_the_fewest_rounds() {
-        let samples = sampled(&Protocol::default(), |n| if n == 0 { 0.5 } else { 0.002 });
-        assert_eq!((samples.first_run_s, samples.p50_s, samples.ci95_s), (0.5, 0.002, (0.002, 0.002)));
-        assert_eq!((samples.stop, samples.rounds.len(), samples.rounds[0].len()), (StopReason::NarrowInterval, 7, 10));
-        assert!(samples.warm);
-    }
-
-    #[test]
-    fn the_warm_up_lasts_until_windows_agree() {
-        // Each run is 1 % faster than the one before, up to the 100th.
-        let warming = |n: usize| 0.001 * 0.99_f64.powi(n.min(100) as i32);
-        let samples = sampled(&Protocol::default(), warming);
-        assert!(samples.warm && samples.warm_up_runs >= 95, "{} runs", samples.warm_up_runs);
-        assert!(samples.rounds.iter().flatten().all(|&s| s < 1.02 * warming(100)));
-    }
-
-    #[test]
-    fn the_warm_up_is_bounded() {
-        let protocol = Protocol { warm_up_s: 0.1, budget_s: 0.2, ..Protocol::default() };
-        let samples = sampled(&protocol, |n| 0.001 * 1.01_f64.powi(n as i32));
-        assert!(!samples.warm);
-        assert!(samples.warm_up_runs < 100);
-    }
-
-    #[test]
-    fn a_noisy_model_ends_with_the_budget_or_the_most_rounds() {
-        let noisy = |n: usize| if (n / 10).is_multiple_of(2) { 0.002 } else { 0.003 };
-        let samples = sampled(&Protocol::default(), noisy);
-        assert_eq!((samples.stop, samples.rounds.len()), (StopReason::MostRounds, 40));
-        let samples = sampled(&Protocol { budget_s: 0.3, ..Protocol::default() }, noisy);
-        assert_eq!(samples.stop, StopReason::TimeBudget);
-        assert!(samples.half_width() > 0.01);
-    }
-
-    #[test]
-    fn a_slow_model_gets_fewer_runs_but_enough_rounds() {
-        let samples = sampled(&Protocol::default(), |_| 3.0);
-        assert_eq!((samples.stop, samples.rounds.len()), (StopReason::TimeBudget, 5));
-        assert!(samples.rounds.iter().all(|round| round.len() == 1));
-        let samples = sampled(&Protocol::default(), |_| 0.1);
-        assert_eq!((samples.rounds.len(), samples.rounds[0].len()), (7, 7));
-    }
-
-    #[test]
-    fn a_fast_model_fills_its_rounds() {
-        assert_eq!(sampled(&Protocol::default(), |_| 100e-6).rounds[0].len(), 100);
-        assert_eq!(sampled(&Protocol::default(), |_| 5e-6).rounds[0].len(), MOST_RUNS);
-        assert_eq!(sampled(&Protocol::default(), |_| 0.0).rounds[0].len(), MOST_RUNS);
-    }
-
-    #[test]
-    fn a_run_that_fails_ends_it() {
-        let mut runs = 0;
-        let failed = sample(&Protocol::default(), &mut || {
-            runs += 1;
-            if runs == 9 { Err(RuntimeError::Run("out of memory".to_owned())) } else { Ok(0.001) }
-        });
-        assert_eq!(failed.unwrap_err().to_string(), "run failed: out of memory");
-    }
-}
+mod tests;

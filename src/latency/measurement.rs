@@ -1,17 +1,19 @@
 //! The record of one measurement: what `tegu profile --json` prints and a study keeps.
 
-use super::host::Host;
+use super::figures::{DOUBT, slowdown, throttled, widened};
+use super::host::{Host, HostState};
+use super::long::{Sustained, Throughput, ms};
 use super::measure::{Samples, StopReason};
 use super::protocol::Protocol;
-use super::statistics::{outliers, p90, p99};
+use super::statistics::{median, outliers, p90, p99, round_medians};
 use crate::runtime::{RuntimeInfo, SessionOptions};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Whether a figure can be relied on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether a figure can be relied on; of several reasons why not the last one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Verdict {
@@ -19,6 +21,10 @@ pub enum Verdict {
     Stable,
     /// It never got warm, or the interval is wider than was asked for.
     Noisy,
+    /// The machine got slower all the time: the reference did, or the clocks fell.
+    Throttled,
+    /// Nodes that the provider was asked to run ran elsewhere.
+    Fallback,
 }
 
 impl fmt::Display for Verdict {
@@ -27,8 +33,26 @@ impl fmt::Display for Verdict {
         f.write_str(match self {
             Self::Stable => "stable",
             Self::Noisy => "noisy",
+            Self::Throttled => "throttled",
+            Self::Fallback => "fallback",
         })
     }
+}
+
+/// The reference model beside a measurement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReferenceFigures {
+    /// SHA-256 of the reference model, hexadecimal.
+    pub model_sha256: String,
+    /// Its median over the measurement's rounds.
+    pub p50_ms: f64,
+    /// Its time on the machine that the corrected figures are stated for: `p50_ms / scale_ms` of a measurement is
+    /// comparable with another one's.
+    pub scale_ms: f64,
+    /// Its time at each round in seconds, interpolated between its turns.
+    pub by_round_s: Vec<f64>,
+    /// How much slower it was in the last third of its turns than in the first; absent of few turns.
+    pub slowdown: Option<f64>,
 }
 
 /// The latency of one model on one device.
@@ -50,14 +74,39 @@ pub struct Measurement {
     pub provider_options: BTreeMap<String, String>,
     /// How many nodes of the prepared model each provider runs; empty where the runtime does not tell.
     pub nodes_by_provider: BTreeMap<String, usize>,
+    /// Share of the nodes that the provider which was asked for runs; absent where the runtime does not tell.
+    #[serde(default)]
+    pub ep_coverage: Option<f64>,
+    /// The nodes that run elsewhere, as `name (operator)`.
+    #[serde(default)]
+    pub fallen_back: Vec<String>,
     /// Threads within an operator.
     pub threads: usize,
+    /// The cores that it was pinned to; absent where it was not.
+    #[serde(default)]
+    pub cores: Option<Vec<usize>>,
     /// Leading dimension of the model's first input: samples in one run.
     pub batch: usize,
-    /// Median latency of a run (of the whole batch): the median of the rounds' medians.
+    /// Median latency of a run (of the whole batch): the median of the rounds' medians, each corrected by the
+    /// reference model's drift.
     pub p50_ms: f64,
-    /// Its 95 % bootstrap interval over rounds: `[low, high]`.
+    /// Its 95 % interval: bootstrap over rounds, widened by the deviation between processes. `[low, high]`.
     pub ci95_ms: [f64; 2],
+    /// The same median without correction; absent in records of versions that corrected nothing.
+    #[serde(default)]
+    pub raw_p50_ms: Option<f64>,
+    /// The reference model; absent where none ran.
+    #[serde(default)]
+    pub reference: Option<ReferenceFigures>,
+    /// Why none did, where one was asked for.
+    #[serde(default)]
+    pub no_reference: Option<String>,
+    /// Relative deviation between processes that the interval was widened by.
+    #[serde(default)]
+    pub between_process: f64,
+    /// Worker processes that it was measured in.
+    #[serde(default = "one")]
+    pub processes: usize,
     /// 90th percentile of single runs; absent with fewer than 64.
     pub p90_ms: Option<f64>,
     /// 99th percentile of single runs; absent with fewer than 662.
@@ -76,6 +125,19 @@ pub struct Measurement {
     pub load_ms: f64,
     /// Time of the very first run.
     pub first_run_ms: f64,
+    /// How far resident memory rose while the model was loaded and first run; absent where the system does not tell.
+    #[serde(default)]
+    pub peak_memory_mib: Option<f64>,
+    /// Energy of the processor package in one run, whatever else ran on it included; absent where the system has no
+    /// counters, or keeps them to itself.
+    #[serde(default)]
+    pub energy_mj_per_run: Option<f64>,
+    /// Samples a second; of concurrent streams where the protocol asks for several.
+    #[serde(default)]
+    pub throughput: Option<Throughput>,
+    /// How it went on, where the protocol asks for a sustained run.
+    #[serde(default)]
+    pub sustained: Option<Sustained>,
     /// Timed runs far from the median; counted in every figure all the same.
     pub outliers: usize,
     /// Why it ended.
@@ -86,6 +148,16 @@ pub struct Measurement {
     pub seed: u64,
     /// The machine.
     pub host: Host,
+    /// Its state before the first round.
+    #[serde(default)]
+    pub before: Option<HostState>,
+    /// Its state after the last one.
+    #[serde(default)]
+    pub after: Option<HostState>,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// What a [`Measurement`] is made of.
@@ -101,6 +173,10 @@ pub struct Measured<'a> {
     pub session: &'a SessionOptions,
     /// How many nodes each execution provider runs.
     pub nodes_by_provider: BTreeMap<String, usize>,
+    /// The nodes that another provider runs than the one that was asked for.
+    pub fallen_back: Vec<String>,
+    /// The cores that it was pinned to.
+    pub cores: Option<Vec<usize>>,
     /// Samples in one run.
     pub batch: usize,
     /// How it was timed.
@@ -109,20 +185,46 @@ pub struct Measured<'a> {
     pub load_s: f64,
     /// The timed runs.
     pub samples: Samples,
+    /// SHA-256 of the reference model, or why there is none.
+    pub reference: Result<String, Option<String>>,
+    /// How far memory rose.
+    pub peak_memory_mib: Option<f64>,
+    /// Joules of all timed runs.
+    pub energy_j: Option<f64>,
+    /// Of concurrent streams.
+    pub throughput: Option<Throughput>,
+    /// How it went on.
+    pub sustained: Option<Sustained>,
     /// The machine.
     pub host: Host,
+    /// Its state before.
+    pub before: HostState,
+    /// Its state after.
+    pub after: HostState,
 }
 
 impl Measurement {
     /// Computes the figures.
     pub fn new(measured: Measured) -> Self {
-        let Measured { model_sha256, device, runtime, session, nodes_by_provider, batch, .. } = measured;
-        let Measured { protocol, load_s, samples, host, .. } = measured;
-        let stable = samples.warm && samples.stop == StopReason::NarrowInterval;
+        let verdict = measured.verdict();
+        let Measured { model_sha256, device, runtime, session, nodes_by_provider, fallen_back, .. } = measured;
+        let Measured { protocol, load_s, samples, host, throughput, .. } = measured;
+        let figures = samples.figures(protocol.seed);
+        let ci95_s = widened(figures.p50_s, figures.ci95_s, protocol.between_process);
         let all: Vec<f64> = samples.rounds.concat();
+        let nodes: usize = nodes_by_provider.values().sum();
         let (execution_provider, provider_options) = match &session.execution_provider {
             Some(provider) => (provider.name.clone(), provider.options.clone()),
             None => ("cpu".to_owned(), BTreeMap::new()),
+        };
+        let (reference, no_reference) = match (measured.reference, figures.reference_s) {
+            (Ok(model_sha256), Some(reference_s)) => {
+                let (p50_ms, slowdown) = (ms(reference_s), slowdown(&samples.reference_turns_s));
+                let by_round_s = samples.reference_s;
+                (Some(ReferenceFigures { model_sha256, p50_ms, scale_ms: p50_ms, by_round_s, slowdown }), None)
+            }
+            (Ok(_), None) => (None, None),
+            (Err(reason), _) => (None, reason),
         };
         Self {
             model_sha256,
@@ -133,10 +235,18 @@ impl Measurement {
             execution_provider,
             provider_options,
             nodes_by_provider,
+            ep_coverage: (nodes > 0).then(|| 1.0 - fallen_back.len() as f64 / nodes as f64),
+            fallen_back,
             threads: session.threads.unwrap_or(host.cores),
-            batch,
-            p50_ms: ms(samples.p50_s),
-            ci95_ms: [ms(samples.ci95_s.0), ms(samples.ci95_s.1)],
+            cores: measured.cores,
+            batch: measured.batch,
+            p50_ms: ms(figures.p50_s),
+            ci95_ms: [ms(ci95_s.0), ms(ci95_s.1)],
+            raw_p50_ms: Some(ms(figures.raw_p50_s)),
+            reference,
+            no_reference,
+            between_process: protocol.between_process,
+            processes: 1,
             p90_ms: p90(&all).map(ms),
             p99_ms: p99(&all).map(ms),
             samples: all.len(),
@@ -145,78 +255,115 @@ impl Measurement {
             warm: samples.warm,
             load_ms: ms(load_s),
             first_run_ms: ms(samples.first_run_s),
+            peak_memory_mib: measured.peak_memory_mib,
+            energy_mj_per_run: measured.energy_j.map(|joules| 1e3 * joules / all.len() as f64),
+            throughput: Some(throughput.unwrap_or_else(|| Throughput::of_one(measured.batch, &all))),
+            sustained: measured.sustained,
             outliers: outliers(&all),
             stop: samples.stop,
-            verdict: if stable { Verdict::Stable } else { Verdict::Noisy },
+            verdict,
             seed: protocol.seed,
             samples_s: samples.rounds,
             host,
+            before: Some(measured.before),
+            after: Some(measured.after),
+        }
+    }
+
+    /// States the corrected figures for a machine on which the reference takes `scale_ms`, so that measurements of
+    /// one device are comparable whenever they were made; the more is corrected, the wider the interval gets. Without
+    /// a reference nothing changes.
+    pub fn rescale(&mut self, scale_ms: f64) {
+        if let Some(reference) = &mut self.reference {
+            let factor = scale_ms / reference.scale_ms;
+            reference.scale_ms = scale_ms;
+            let doubt = DOUBT * factor.ln() * self.p50_ms;
+            let arm = |end: f64| (end - self.p50_ms).hypot(doubt);
+            let [low, high] = [self.p50_ms - arm(self.ci95_ms[0]), self.p50_ms + arm(self.ci95_ms[1])];
+            self.p50_ms = round_ms(self.p50_ms * factor);
+            self.ci95_ms = [low.max(0.0), high].map(|end| round_ms(end * factor));
+        }
+    }
+
+    /// One measurement of those that several processes made of the same model, stated for one scale and not widened
+    /// yet; `deviation` is the relative one between processes.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn of_processes(all: Vec<Self>, deviation: f64) -> Self {
+        let count = all.len();
+        let middle = |value: &dyn Fn(&Self) -> Option<f64>| {
+            let values: Option<Vec<f64>> = all.iter().map(value).collect();
+            values.map(|values| median(&values))
+        };
+        let some = |value: Option<f64>| value.expect("each process has this figure");
+        let p50_ms = some(middle(&|one| Some(one.p50_ms)));
+        let arm = |end: usize| some(middle(&|one| Some(one.ci95_ms[end] - one.p50_ms))) / (count as f64).sqrt();
+        let (low, high) = widened(p50_ms, (p50_ms + arm(0), p50_ms + arm(1)), deviation / (count as f64).sqrt());
+        let raw_p50_ms = middle(&|one| one.raw_p50_ms);
+        let (energy_mj_per_run, peak_memory_mib) =
+            (middle(&|one| one.energy_mj_per_run), middle(&|one| one.peak_memory_mib));
+        let (load_ms, first_run_ms) =
+            (some(middle(&|one| Some(one.load_ms))), some(middle(&|one| Some(one.first_run_ms))));
+        let reference_ms = middle(&|one| Some(one.reference.as_ref()?.p50_ms));
+        let verdict = all.iter().map(|one| one.verdict).max().expect("there is a process");
+        let mut all = all.into_iter();
+        let mut whole = all.next().expect("there is a process");
+        for one in all {
+            whole.samples_s.extend(one.samples_s);
+            whole.warm_up_runs += one.warm_up_runs;
+            whole.warm &= one.warm;
+            if one.stop != StopReason::NarrowInterval {
+                whole.stop = one.stop;
+            }
+            if let (Some(whole), Some(one)) = (&mut whole.reference, one.reference) {
+                whole.by_round_s.extend(one.by_round_s);
+                whole.slowdown = [whole.slowdown, one.slowdown].into_iter().flatten().max_by(f64::total_cmp);
+            }
+            whole.after = one.after;
+        }
+        let samples: Vec<f64> = whole.samples_s.concat();
+        (whole.p50_ms, whole.ci95_ms) = (round_ms(p50_ms), [round_ms(low), round_ms(high)]);
+        (whole.raw_p50_ms, whole.energy_mj_per_run, whole.peak_memory_mib) =
+            (raw_p50_ms, energy_mj_per_run, peak_memory_mib);
+        (whole.load_ms, whole.first_run_ms) = (round_ms(load_ms), round_ms(first_run_ms));
+        if let (Some(reference), Some(p50_ms)) = (&mut whole.reference, reference_ms) {
+            reference.p50_ms = round_ms(p50_ms);
+        }
+        (whole.p90_ms, whole.p99_ms) = (p90(&samples).map(ms), p99(&samples).map(ms));
+        (whole.samples, whole.rounds, whole.outliers) = (samples.len(), whole.samples_s.len(), outliers(&samples));
+        (whole.processes, whole.between_process, whole.verdict) = (count, deviation, verdict);
+        whole
+    }
+}
+
+impl Measured<'_> {
+    fn verdict(&self) -> Verdict {
+        let samples = &self.samples;
+        let rounds = round_medians(&samples.rounds);
+        let turns = if samples.reference_turns_s.is_empty() { &rounds } else { &samples.reference_turns_s };
+        let clocks_fell = match (self.before.clock_mhz, self.after.clock_mhz) {
+            (Some(before), Some(after)) => after < CLOCKS_FELL * before,
+            _ => false,
+        };
+        // A clock that is read while nothing runs says little: the reference must have felt it.
+        let felt = slowdown(turns).is_some_and(|slowdown| slowdown > 1.0 / CLOCKS_FELL.sqrt());
+        match () {
+            () if !self.fallen_back.is_empty() => Verdict::Fallback,
+            () if throttled(turns) || (clocks_fell && felt) => Verdict::Throttled,
+            () if samples.warm && samples.stop == StopReason::NarrowInterval => Verdict::Stable,
+            () => Verdict::Noisy,
         }
     }
 }
 
-/// Milliseconds to the nanosecond: no clock is finer.
-fn ms(seconds: f64) -> f64 {
-    (seconds * 1e9).round() / 1e6
+/// Clocks fell where they are below this share of what they were.
+const CLOCKS_FELL: f64 = 0.95;
+
+/// Milliseconds to the nanosecond.
+fn round_ms(milliseconds: f64) -> f64 {
+    ms(milliseconds / 1e3)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn measured(samples: Samples) -> Measurement {
-        let info = RuntimeInfo { name: "tract".to_owned(), version: "0.23.9".to_owned(), library: None };
-        Measurement::new(Measured {
-            model_sha256: "00".to_owned(),
-            device: "here",
-            runtime: info,
-            session: &SessionOptions { threads: Some(1), ..SessionOptions::default() },
-            nodes_by_provider: BTreeMap::new(),
-            batch: 1,
-            protocol: &Protocol::default(),
-            load_s: 0.25,
-            samples,
-            host: Host::here(),
-        })
-    }
-
-    fn samples(warm: bool, stop: StopReason) -> Samples {
-        let rounds = vec![vec![0.002; 10]; 7];
-        Samples { first_run_s: 0.5, warm_up_runs: 4, warm, rounds, p50_s: 0.002, ci95_s: (0.0019, 0.0021), stop }
-    }
-
-    #[test]
-    fn figures_carry_their_units() {
-        let found = measured(samples(true, StopReason::NarrowInterval));
-        assert_eq!((found.p50_ms, found.ci95_ms, found.p90_ms, found.p99_ms), (2.0, [1.9, 2.1], Some(2.0), None));
-        assert_eq!((found.load_ms, found.first_run_ms, found.samples, found.rounds), (250.0, 500.0, 70, 7));
-        assert_eq!((found.verdict, found.outliers), (Verdict::Stable, 0));
-        assert_eq!(found.execution_provider, "cpu");
-    }
-
-    #[test]
-    fn times_survive_writing_and_reading() {
-        for nanoseconds in (0..200_000_u64).map(|i| i * i * 7919 % 100_000_007) {
-            let seconds = std::time::Duration::from_nanos(nanoseconds).as_secs_f64();
-            for time in [seconds, ms(seconds), ms(seconds * 1.000_000_123_4)] {
-                let read: f64 = serde_json::from_str(&serde_json::to_string(&time).unwrap()).unwrap();
-                assert_eq!(read.to_bits(), time.to_bits(), "{time}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_figure_is_noisy_unless_warm_and_narrow() {
-        assert_eq!(measured(samples(false, StopReason::NarrowInterval)).verdict, Verdict::Noisy);
-        assert_eq!(measured(samples(true, StopReason::TimeBudget)).verdict, Verdict::Noisy);
-        assert_eq!(measured(samples(true, StopReason::MostRounds)).verdict, Verdict::Noisy);
-    }
-
-    #[test]
-    fn a_record_reads_back_as_it_was() {
-        let found = measured(samples(true, StopReason::NarrowInterval));
-        let json = serde_json::to_string(&found).unwrap();
-        assert!(json.contains(r#""verdict":"stable""#) && json.contains(r#""stop":"narrow_interval""#), "{json}");
-        assert_eq!(serde_json::from_str::<Measurement>(&json).unwrap(), found);
-    }
-}
+mod tests;

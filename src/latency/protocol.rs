@@ -27,7 +27,23 @@ pub struct Protocol {
     pub target_half_width: f64,
     /// Seconds of timed running after which no further round starts.
     pub budget_s: f64,
-    /// Seed of the inputs' values and of the bootstrap.
+    /// Runs at the beginning of each turn that are not timed: another model has used the caches.
+    pub untimed_runs: usize,
+    /// Whether the reference model takes turns, so that drift of the machine is corrected.
+    pub reference: bool,
+    /// Relative deviation of figures between processes, which widens each interval; the default was found with ONNX
+    /// Runtime on one thread.
+    pub between_process: f64,
+    /// Fresh worker processes that a model is measured in. With 2 or more, the deviation between them is taken in the
+    /// place of `between_process`.
+    pub processes: usize,
+    /// Afterwards, keep the model running for so many seconds and report the median by window; 0 for not at all.
+    pub sustained_s: f64,
+    /// Sessions that run at the same time for the throughput, which is measured on its own from 2 on.
+    pub streams: usize,
+    /// Seconds that concurrent streams run.
+    pub streams_s: f64,
+    /// Seed of the inputs' values, the order of turns and the bootstrap.
     pub seed: u64,
 }
 
@@ -42,6 +58,13 @@ impl Default for Protocol {
             min_round_s: 0.01,
             target_half_width: 0.01,
             budget_s: 5.0,
+            untimed_runs: 2,
+            reference: true,
+            between_process: 0.006,
+            processes: 1,
+            sustained_s: 0.0,
+            streams: 1,
+            streams_s: 1.0,
             seed: 0,
         }
     }
@@ -71,6 +94,9 @@ impl Protocol {
             ("min_round_s", self.min_round_s),
             ("target_half_width", self.target_half_width),
             ("budget_s", self.budget_s),
+            ("between_process", self.between_process),
+            ("sustained_s", self.sustained_s),
+            ("streams_s", self.streams_s),
         ];
         for (field, found) in fractions {
             if !found.is_finite() || found < 0.0 {
@@ -82,6 +108,8 @@ impl Protocol {
             ("rounds", self.rounds, FEWEST_ROUNDS),
             ("max_rounds", self.max_rounds, self.rounds),
             ("runs_per_round", self.runs_per_round, 1),
+            ("processes", self.processes, 1),
+            ("streams", self.streams, 1),
         ];
         for (field, found, least) in counts {
             if found < least {
@@ -117,6 +145,7 @@ mod tests {
         check("rounds: 3", "protocol.rounds: 3 found, expected 5 or more (fewer give no 95 % interval)");
         check("max_rounds: 6", "protocol.max_rounds: 6 found, expected no fewer than `rounds`, 7");
         check("runs_per_round: 0", "protocol.runs_per_round: 0 found, expected 1 or more");
+        check("streams: 0", "protocol.streams: 0 found, expected 1 or more");
         check("budget_s: -1", "protocol.budget_s: -1 found, expected a number from 0 on");
         check("target_half_width: .nan", "protocol.target_half_width: NaN found, expected a number from 0 on");
     }

@@ -1,15 +1,17 @@
 //! A runtime that misbehaves on request, to test those who have to live with one.
 //!
 //! The model file is text, one instruction a line, followed in order by every run: `sleep_us 500`,
-//! `allocate 100000` (MiB, written to), `fail MESSAGE`, `hang`, `crash`. A line that starts with `load` is
-//! followed once, by [`Runtime::prepare`]. An empty file is a model that does nothing, well.
+//! `allocate 100000` (MiB, written to), `fail MESSAGE`, `hang`, `crash`. `after 60 crash` leaves the first 60 runs
+//! alone. A line that starts with `load` is followed once, by [`Runtime::prepare`]. An empty file is a model that does nothing, well.
 //!
 //! With an ONNX file it does nothing, except where the options of the profile's execution provider say otherwise:
 //! `{Conv 9: crash}` has every run of a model with exactly 9 `Conv` nodes follow that instruction, and
-//! `{unavailable: REASON}` has the runtime not be there.
+//! `{unavailable: REASON}` has the runtime not be there. `{fallback: Softmax}` leaves the nodes of that operator to
+//! another provider.
 
 use super::{NamedTensor, Runtime, RuntimeError, RuntimeInfo, Session, SessionOptions, Values, inputs};
-use crate::onnx::{ModelInfo, inspect};
+use crate::onnx::{ModelInfo, decode, inspect, operator_nodes};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,19 +37,22 @@ impl Runtime for MockRuntime {
     fn prepare(&self, model: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, RuntimeError> {
         let failed = |reason: String| RuntimeError::Prepare { model: model.to_owned(), reason };
         let bytes = std::fs::read(model).map_err(|error| failed(error.to_string()))?;
+        let input = NamedTensor { name: "input".into(), dims: vec![1], values: Values::F32(vec![0.0]) };
+        let mut session = MockSession { specs: vec![input], ..MockSession::default() };
         let text = match String::from_utf8(bytes) {
             Ok(text) => text,
-            Err(_) => instructions(&inspect(model).map_err(|error| failed(error.to_string()))?, options),
+            Err(_) => {
+                session.assign(model, options).map_err(failed)?;
+                instructions(&inspect(model).map_err(|error| failed(error.to_string()))?, options)
+            }
         };
-        let input = NamedTensor { name: "input".into(), dims: vec![1], values: Values::F32(vec![0.0]) };
-        let mut session = MockSession { specs: vec![input], instructions: vec![], memory: vec![] };
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             match line.strip_prefix("load ") {
                 Some(line) => {
                     let instruction = Instruction::parse(line).map_err(failed)?;
                     instruction.follow(&mut session.memory).map_err(failed)?;
                 }
-                None => session.instructions.push(Instruction::parse(line).map_err(failed)?),
+                None => session.instructions.push(delayed(line).map_err(failed)?),
             }
         }
         Ok(Box::new(session))
@@ -61,10 +66,32 @@ fn instructions(info: &ModelInfo, options: &SessionOptions) -> String {
     rules.filter(|(rule, _)| applies(rule)).map(|(_, instruction)| format!("{instruction}\n")).collect()
 }
 
+#[derive(Default)]
 struct MockSession {
     specs: Vec<NamedTensor>,
-    instructions: Vec<Instruction>,
+    /// With the number of runs that are left alone.
+    instructions: Vec<(usize, Instruction)>,
+    runs: usize,
     memory: Vec<Vec<u8>>,
+    nodes: BTreeMap<String, usize>,
+    fallen_back: Vec<String>,
+}
+
+impl MockSession {
+    /// Leaves the nodes of the operator that the option `fallback` names to another provider.
+    fn assign(&mut self, model: &Path, options: &SessionOptions) -> Result<(), String> {
+        let Some(provider) = &options.execution_provider else { return Ok(()) };
+        let Some(operator) = provider.options.get("fallback") else { return Ok(()) };
+        let proto = decode(model).map_err(|error| error.to_string())?;
+        let nodes = proto.graph.as_ref().map(operator_nodes).unwrap_or_default();
+        let (fallen, own): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|node| node.op_type == *operator);
+        self.fallen_back = fallen.iter().map(|node| format!("{} ({operator})", node.name)).collect();
+        if let Some(first) = self.fallen_back.first().filter(|_| !provider.allow_fallback) {
+            return Err(format!("execution provider `{}` does not run {first}", provider.name));
+        }
+        self.nodes = [("other".to_owned(), fallen.len()), (provider.name.clone(), own.len())].into();
+        Ok(())
+    }
 }
 
 impl Session for MockSession {
@@ -77,13 +104,31 @@ impl Session for MockSession {
     }
 
     fn run(&mut self) -> Result<(), RuntimeError> {
-        self.instructions.iter().try_for_each(|each| each.follow(&mut self.memory)).map_err(RuntimeError::Run)
+        self.runs += 1;
+        let due = self.instructions.iter().filter(|each| self.runs > each.0);
+        due.map(|each| each.1.follow(&mut self.memory)).collect::<Result<(), String>>().map_err(RuntimeError::Run)
     }
 
     fn outputs(&mut self) -> Result<Vec<NamedTensor>, RuntimeError> {
         self.run()?;
         Ok(vec![NamedTensor { name: "output".into(), dims: vec![1], values: Values::F32(vec![0.0]) }])
     }
+
+    fn nodes_by_provider(&self) -> BTreeMap<String, usize> {
+        self.nodes.clone()
+    }
+
+    fn fallen_back(&self) -> Vec<String> {
+        self.fallen_back.clone()
+    }
+}
+
+/// An instruction, and after how many runs it holds.
+fn delayed(line: &str) -> Result<(usize, Instruction), String> {
+    let Some(rest) = line.strip_prefix("after ") else { return Ok((0, Instruction::parse(line)?)) };
+    let (runs, line) = rest.split_once(' ').unwrap_or((rest, ""));
+    let runs = runs.parse().map_err(|_| format!("`after {rest}`: expected a whole number after `after`"))?;
+    Ok((runs, Instruction::parse(line)?))
 }
 
 enum Instruction {

@@ -41,7 +41,7 @@ pub enum RuntimeKind {
 }
 
 /// An execution provider of ONNX Runtime, by name, with its options.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExecutionProvider {
     /// `cpu`, `openvino`, `cuda`, `tensorrt`, …
@@ -49,6 +49,10 @@ pub struct ExecutionProvider {
     /// The provider's own options.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// Let nodes that the provider can't run fall back to the CPU: they are named, and the verdict is `fallback`.
+    /// Otherwise such a model is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_fallback: bool,
 }
 
 /// How a model is prepared.
@@ -160,7 +164,7 @@ pub trait Runtime {
 }
 
 /// A model that is ready to run.
-pub trait Session {
+pub trait Session: Send {
     /// Names, dimensions and element types of the inputs; the values are zeros.
     fn inputs(&self) -> &[NamedTensor];
 
@@ -187,6 +191,11 @@ pub trait Session {
     fn nodes_by_provider(&self) -> BTreeMap<String, usize> {
         BTreeMap::new()
     }
+
+    /// The nodes that another execution provider runs than the one that was asked for, as `name (operator)`.
+    fn fallen_back(&self) -> Vec<String> {
+        vec![]
+    }
 }
 
 /// How a runtime is opened.
@@ -196,6 +205,9 @@ pub struct LoadOptions {
     pub library: Option<PathBuf>,
     /// Execution provider that will be asked for: of several libraries in Tegu's folder, the one made for it is taken.
     pub execution_provider: Option<String>,
+    /// Threads that all sessions of this process share, where sessions take turns: the threads of one that has just
+    /// run would still be spinning beside the next one's. Absent: each session has its own.
+    pub shared_threads: Option<usize>,
 }
 
 /// Opens a runtime.

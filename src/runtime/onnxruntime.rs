@@ -12,7 +12,7 @@ use super::{
 use crate::graph::{Activation, GraphBuilder, Op, Shape};
 use crate::network::{Init, Weights};
 use crate::onnx::{self, ExportOptions, Metadata, inspect};
-use ort::environment::Environment;
+use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
 
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
@@ -46,11 +46,15 @@ impl OnnxRuntime {
     /// If it is not there or too old, or this process has another one loaded.
     pub fn load(options: &LoadOptions) -> Result<Self, RuntimeError> {
         let located = library::locate(options.library.as_deref(), options.execution_provider.as_deref())?;
-        Self::open(located.path)
+        Self::open_sharing(located.path, options.shared_threads)
     }
 
     /// Loads the library at `path`.
     pub(super) fn open(path: PathBuf) -> Result<Self, RuntimeError> {
+        Self::open_sharing(path, None)
+    }
+
+    fn open_sharing(path: PathBuf, shared_threads: Option<usize>) -> Result<Self, RuntimeError> {
         let unusable = |reason: String| RuntimeError::Unavailable(format!("ONNX Runtime can't be used: {reason}"));
         let library = path.canonicalize().map_err(|error| unusable(format!("{}: {error}", path.display())))?;
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,7 +70,11 @@ impl OnnxRuntime {
             // reads its environment, is not loaded yet.
             unsafe { std::env::set_var(name, value) };
         }
-        let builder = ort::init_from(&library).map_err(|error| unusable(error.to_string()))?;
+        let mut builder = ort::init_from(&library).map_err(|error| unusable(error.to_string()))?;
+        if let Some(threads) = shared_threads.filter(|&threads| threads > 1) {
+            let pool = GlobalThreadPoolOptions::default().with_intra_threads(threads);
+            builder = builder.with_global_thread_pool(pool.map_err(|error| unusable(error.to_string()))?);
+        }
         let environment = builder
             .with_telemetry(false)
             .with_logger(Arc::new(log))
@@ -108,7 +116,8 @@ impl OnnxRuntime {
             }
             builder.commit_from_file(model).map_err(|error| error.to_string())
         };
-        let strict = wanted.name != "cpu";
+        let allowed = options.execution_provider.as_ref().is_some_and(|asked| asked.allow_fallback);
+        let strict = wanted.name != "cpu" && !allowed;
         let session = match commit(strict) {
             // ONNX Runtime says that nodes fall back, not which: a session that lets them tells.
             Err(reason) if strict && reason.contains("fallback") => {
@@ -119,9 +128,12 @@ impl OnnxRuntime {
             session => session?,
         };
         let assignment = provider::assignment(&session)?;
-        provider::refuse_fallback(wanted, &assignment)?;
+        if !allowed {
+            provider::refuse_fallback(wanted, &assignment)?;
+        }
+        let fallen_back = provider::fallen_back(wanted, &assignment).into_iter().map(ToString::to_string).collect();
         let nodes = assignment.into_iter().map(|(provider, nodes)| (provider, nodes.len())).collect();
-        OrtSession::new(session, specs, nodes).map_err(|error| error.to_string())
+        OrtSession::new(session, specs, nodes, fallen_back).map_err(|error| error.to_string())
     }
 }
 
@@ -204,6 +216,7 @@ struct OrtSession {
     specs: Vec<NamedTensor>,
     bound: bool,
     nodes: BTreeMap<String, usize>,
+    fallen_back: Vec<String>,
 }
 
 impl OrtSession {
@@ -211,13 +224,14 @@ impl OrtSession {
         session: ort::session::Session,
         specs: Vec<NamedTensor>,
         nodes: BTreeMap<String, usize>,
+        fallen_back: Vec<String>,
     ) -> Result<Self, ort::Error> {
         let mut binding = session.create_binding()?;
         let host = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
         for output in session.outputs() {
             binding.bind_output_to_device(output.name(), &host)?;
         }
-        Ok(Self { session, binding, specs, bound: false, nodes })
+        Ok(Self { session, binding, specs, bound: false, nodes, fallen_back })
     }
 
     fn bound(&self) -> Result<(), RuntimeError> {
@@ -262,6 +276,10 @@ impl Session for OrtSession {
 
     fn nodes_by_provider(&self) -> BTreeMap<String, usize> {
         self.nodes.clone()
+    }
+
+    fn fallen_back(&self) -> Vec<String> {
+        self.fallen_back.clone()
     }
 }
 

@@ -7,6 +7,7 @@ use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider};
 use ort::session::{Session, builder::SessionBuilder};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
+use std::fmt;
 use std::ptr;
 
 /// A provider: Tegu's name, ONNX Runtime's, and the PyPI package whose library has it.
@@ -153,6 +154,12 @@ pub(super) struct AssignedNode {
     pub(super) name: String,
 }
 
+impl fmt::Display for AssignedNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.op_type)
+    }
+}
+
 /// Which nodes each provider got, by ONNX Runtime's name of the provider. The session must have been made with
 /// [`RECORD_ASSIGNMENT`].
 pub(super) fn assignment(session: &Session) -> Result<BTreeMap<String, Vec<AssignedNode>>, String> {
@@ -185,22 +192,26 @@ pub(super) fn assignment(session: &Session) -> Result<BTreeMap<String, Vec<Assig
 /// Key of the session's configuration that has the assignment recorded.
 pub(super) const RECORD_ASSIGNMENT: &str = "session.record_ep_graph_assignment_info";
 
+/// The nodes that other providers than `wanted` run.
+pub(super) fn fallen_back<'a>(
+    wanted: &Known,
+    assignment: &'a BTreeMap<String, Vec<AssignedNode>>,
+) -> Vec<&'a AssignedNode> {
+    assignment.iter().filter(|(provider, _)| *provider != wanted.ort_name).flat_map(|(_, nodes)| nodes).collect()
+}
+
 /// What is wrong if other providers than `wanted` run nodes.
 pub(super) fn refuse_fallback(wanted: &Known, assignment: &BTreeMap<String, Vec<AssignedNode>>) -> Result<(), String> {
     let total: usize = assignment.values().map(Vec::len).sum();
-    let others = assignment.iter().filter(|(provider, nodes)| *provider != wanted.ort_name && !nodes.is_empty());
+    let fallen = fallen_back(wanted, assignment);
+    let Some(first) = fallen.first() else { return Ok(()) };
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut first = None;
-    for node in others.flat_map(|(_, nodes)| nodes) {
-        *counts.entry(node.op_type.as_str()).or_default() += 1;
-        first.get_or_insert(node);
-    }
-    let Some(first) = first else { return Ok(()) };
-    let fallen: usize = counts.values().sum();
+    fallen.iter().for_each(|node| *counts.entry(node.op_type.as_str()).or_default() += 1);
     let operators: Vec<String> = counts.iter().map(|(operator, count)| format!("{operator} ({count})")).collect();
     Err(format!(
-        "execution provider `{}` does not run {fallen} of {total} nodes, which would fall back to the CPU: {}; the first is `{}`",
+        "execution provider `{}` does not run {} of {total} nodes, which would fall back to the CPU: {}; the first is `{}`",
         wanted.name,
+        fallen.len(),
         operators.join(", "),
         first.name
     ))
@@ -242,5 +253,7 @@ mod tests {
         let expected = "execution provider `cuda` does not run 2 of 3 nodes, which would fall back to the CPU: \
                         NonZero (2); the first is `b`";
         assert_eq!(refuse_fallback(cuda, &assignment).unwrap_err(), expected);
+        let named: Vec<String> = fallen_back(cuda, &assignment).iter().map(ToString::to_string).collect();
+        assert_eq!(named, ["b (NonZero)", "c (NonZero)"]);
     }
 }

@@ -78,7 +78,7 @@ fn providers(runtime: &OnnxRuntime) -> Vec<ProviderSurvey> {
     let present = available().unwrap_or_default();
     let survey = |known: &super::provider::Known| {
         let reason = if present.iter().any(|name| name == known.ort_name) {
-            let provider = ExecutionProvider { name: known.name.into(), options: Default::default() };
+            let provider = ExecutionProvider { name: known.name.into(), ..Default::default() };
             let options = SessionOptions { execution_provider: Some(provider), ..Default::default() };
             runtime.builder(&options).err().map(|reason| explained(&reason))
         } else {

@@ -48,7 +48,7 @@ struct TractSession {
     plan: Plan,
     specs: Vec<NamedTensor>,
     output_names: Vec<String>,
-    bound: Option<TVec<TValue>>,
+    bound: Option<Vec<Arc<Tensor>>>,
 }
 
 impl TractSession {
@@ -79,7 +79,8 @@ impl TractSession {
     }
 
     fn compute(&self) -> Result<TVec<TValue>, RuntimeError> {
-        let inputs = self.bound.clone().ok_or_else(|| RuntimeError::Run("no inputs are bound".into()))?;
+        let bound = self.bound.as_ref().ok_or_else(|| RuntimeError::Run("no inputs are bound".into()))?;
+        let inputs = bound.iter().map(|tensor| TValue::from_const(Arc::clone(tensor))).collect();
         guarded(|| self.plan.run(inputs).map_err(|error| reason(&error))).map_err(RuntimeError::Run)
     }
 }
@@ -92,7 +93,7 @@ impl Session for TractSession {
     fn bind(&mut self, inputs: Vec<NamedTensor>) -> Result<(), RuntimeError> {
         let tensor = |input: NamedTensor| {
             let tensor = to_tract(&input).map_err(|reason| RuntimeError::Input { name: input.name, reason })?;
-            Ok(TValue::from_const(Arc::new(tensor)))
+            Ok(Arc::new(tensor))
         };
         let inputs = inputs::check(&self.specs, inputs)?;
         self.bound = Some(inputs.into_iter().map(tensor).collect::<Result<_, RuntimeError>>()?);
