@@ -1,4 +1,5 @@
-//! Times the indicators phase by phase, in `fast` mode: `RAYON_NUM_THREADS=1 cargo bench --bench indicators`
+//! Times the indicators phase by phase, in `fast` mode:
+//! `CANDLE_NUM_THREADS=1 RAYON_NUM_THREADS=1 cargo bench --bench indicators` (as `tegu` sets the first for itself)
 //! (with `--profile dev` where that is built already). A name as an argument times that architecture alone, `random`
 //! random cells, `growth` how time grows with batch, width and image.
 //!

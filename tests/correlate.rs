@@ -40,7 +40,10 @@ fn scores_are_held_against_the_truth() {
         assert!(low <= rho && rho <= high && row["evaluation"]["best_of_top"][2].as_f64().unwrap() > 85.0, "{row}");
         assert_eq!(row["seconds"].is_null(), row["kind"] == "control", "{row}");
     }
-    assert_eq!(found["fits"][0]["labels"], 5);
+    let fit = &found["fits"][0];
+    assert_eq!((&fit["labels"], &fit["fitted"][2]["method"]), (&5.into(), &"diff_kendall".into()));
+    let chosen: Vec<&str> = fit["chosen"].as_array().unwrap().iter().map(|row| row["by"].as_str().unwrap()).collect();
+    assert_eq!(chosen, ["robot", "adaptive", "control: macs", "control: random"]);
     let page = std::fs::read_to_string(place.path("page.html")).unwrap();
     assert!(page.contains("control: random") && !page.contains("{{"));
 
