@@ -1,7 +1,7 @@
 //! This machine as a device: a worker process, kept for many models, replaced after a failure of its own.
 
 use super::child::{Waited, WorkerProcess};
-use super::message::{CheckRequest, FailureKind, MeasureRequest, Reply, Request, Stage};
+use super::message::{CheckRequest, FailureKind, MeasureRequest, OptimizeRequest, Reply, Request, Stage};
 use super::{Device, DeviceError, HardwareProfile, Job, LastWords, OpenOptions};
 use crate::latency::Measurement;
 use crate::onnx;
@@ -72,6 +72,22 @@ impl LocalDevice {
         }
     }
 
+    /// Why a request about `model` has not the answer that was hoped for.
+    fn failure(&self, model: &Path, stage: Stage, answer: Answer) -> DeviceError {
+        let (model, limits) = (model.to_owned(), &self.profile.limits);
+        match answer {
+            Answer::Reply(Reply::Failed { kind, reason, .. }) => match kind {
+                FailureKind::Unavailable => DeviceError::Unavailable { device: self.profile.name.clone(), reason },
+                FailureKind::Refused => DeviceError::Refused(reason),
+                FailureKind::Run => DeviceError::Failed(reason),
+            },
+            Answer::Reply(reply) => DeviceError::Failed(format!("not the expected answer: {reply:?}")),
+            Answer::Crashed(how, last_words) => DeviceError::Crashed { model, how, stage, last_words },
+            Answer::TimeLimit => DeviceError::TimeLimit { model, limit_s: limits.time_s, stage },
+            Answer::MemoryLimit => DeviceError::MemoryLimit { model, limit_mib: limits.memory_mib, stage },
+        }
+    }
+
     /// Sends the request to a worker and waits for its answer; also says what the worker did last.
     fn ask(&mut self, id: u64, request: &Request) -> Result<(Stage, Answer), DeviceError> {
         let mut worker = self.take_worker()?;
@@ -88,7 +104,10 @@ impl LocalDevice {
             match worker.wait(WATCH) {
                 Waited::Reply(Reply::Stage { id: of, stage: now }) if of == id => stage = now,
                 Waited::Reply(
-                    reply @ (Reply::Ready { id: of } | Reply::Measured { id: of, .. } | Reply::Failed { id: of, .. }),
+                    reply @ (Reply::Ready { id: of }
+                    | Reply::Measured { id: of, .. }
+                    | Reply::Optimized { id: of }
+                    | Reply::Failed { id: of, .. }),
                 ) if of == id => {
                     self.worker = Some(worker);
                     return Ok((stage, Answer::Reply(reply)));
@@ -161,19 +180,30 @@ impl Device for LocalDevice {
     fn measure(&mut self, job: &Job) -> Result<Measurement, DeviceError> {
         self.refuse_unsupported(&job.model)?;
         let request = self.request(job)?;
-        let (id, model, limits) = (request.id, job.model.clone(), self.profile.limits.clone());
-        let (stage, answer) = self.ask(id, &Request::Measure(request))?;
-        Err(match answer {
-            Answer::Reply(Reply::Measured { measurement, .. }) => return Ok(*measurement),
-            Answer::Reply(Reply::Failed { kind, reason, .. }) => match kind {
-                FailureKind::Unavailable => DeviceError::Unavailable { device: self.profile.name.clone(), reason },
-                FailureKind::Refused => DeviceError::Refused(reason),
-                FailureKind::Run => DeviceError::Failed(reason),
-            },
-            Answer::Reply(reply) => DeviceError::Failed(format!("not the expected answer: {reply:?}")),
-            Answer::Crashed(how, last_words) => DeviceError::Crashed { model, how, stage, last_words },
-            Answer::TimeLimit => DeviceError::TimeLimit { model, limit_s: limits.time_s, stage },
-            Answer::MemoryLimit => DeviceError::MemoryLimit { model, limit_mib: limits.memory_mib, stage },
-        })
+        let id = request.id;
+        match self.ask(id, &Request::Measure(request))? {
+            (_, Answer::Reply(Reply::Measured { measurement, .. })) => Ok(*measurement),
+            (stage, answer) => Err(self.failure(&job.model, stage, answer)),
+        }
+    }
+
+    fn optimize(&mut self, job: &Job, output: &Path) -> Result<(), DeviceError> {
+        self.last_id += 1;
+        let id = self.last_id;
+        let absolute = |path: &Path| {
+            std::path::absolute(path).map_err(|error| DeviceError::Failed(format!("{}: {error}", path.display())))
+        };
+        let request = OptimizeRequest {
+            id,
+            model: absolute(&job.model)?,
+            output: absolute(output)?,
+            runtime: self.profile.runtime,
+            library: self.library.clone(),
+            session: SessionOptions { input_dims: job.input_dims.clone(), ..self.session() },
+        };
+        match self.ask(id, &Request::Optimize(request))? {
+            (_, Answer::Reply(Reply::Optimized { .. })) => Ok(()),
+            (stage, answer) => Err(self.failure(&job.model, stage, answer)),
+        }
     }
 }

@@ -7,6 +7,8 @@
 //! worker  {"measured": {"id": 1, "measurement": {…}}}      or      {"failed": {"id": 1, "kind": "run", "reason": "…"}}
 //! client  {"check": {"id": 2, "runtime": "tract", …}}
 //! worker  {"ready": {"id": 2}}      or      {"failed": {"id": 2, "kind": "unavailable", "reason": "…"}}
+//! client  {"optimize": {"id": 3, "model": "m.onnx", "output": "m.opt.onnx", "runtime": "onnxruntime", …}}
+//! worker  {"optimized": {"id": 3}}      or      {"failed": {"id": 3, …}}
 //! ```
 
 use crate::latency::{Measurement, Protocol};
@@ -26,6 +28,8 @@ pub(super) enum Request {
     Check(CheckRequest),
     /// Measure a model.
     Measure(MeasureRequest),
+    /// Write what the runtime makes of a model.
+    Optimize(OptimizeRequest),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +57,20 @@ pub(super) struct MeasureRequest {
     pub protocol: Protocol,
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OptimizeRequest {
+    /// Repeated in every reply.
+    pub id: u64,
+    /// The ONNX file, absolute.
+    pub model: PathBuf,
+    /// The file to write, absolute.
+    pub output: PathBuf,
+    pub runtime: RuntimeKind,
+    pub library: Option<PathBuf>,
+    pub session: SessionOptions,
+}
+
 /// From the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,6 +81,8 @@ pub(super) enum Reply {
     Stage { id: u64, stage: Stage },
     /// The runtime and its provider are there.
     Ready { id: u64 },
+    /// The file is there.
+    Optimized { id: u64 },
     /// The result.
     Measured { id: u64, measurement: Box<Measurement> },
     /// No result.

@@ -54,6 +54,7 @@ pub fn serve(requests: impl IntoIterator<Item = String>, mut output: impl Write)
         let id = match &request {
             Request::Check(request) => request.id,
             Request::Measure(request) => request.id,
+            Request::Optimize(request) => request.id,
         };
         let mut stage = |stage| send(Reply::Stage { id, stage }).map_err(Failure::Client);
         let outcome = catch_unwind(AssertUnwindSafe(|| match &request {
@@ -65,6 +66,13 @@ pub fn serve(requests: impl IntoIterator<Item = String>, mut output: impl Write)
             Request::Measure(request) => {
                 let measurement = worker.measure(request, &mut stage)?;
                 Ok(Reply::Measured { id, measurement: Box::new(measurement) })
+            }
+            Request::Optimize(request) => {
+                stage(Stage::Runtime)?;
+                let runtime = worker.runtime(request.runtime, &request.library, &request.session)?;
+                stage(Stage::Load)?;
+                runtime.optimize(&request.model, &request.session, &request.output)?;
+                Ok(Reply::Optimized { id })
             }
         }));
         send(match outcome {
