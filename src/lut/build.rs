@@ -54,8 +54,8 @@ pub enum BuildEvent {
         total: usize,
         /// Median relative error of networks that were left out, once there is one.
         error: Option<f64>,
-        /// Seconds of the budget that are left.
-        left_s: f64,
+        /// Seconds of the budget that are left, where there is one.
+        left_s: Option<f64>,
     },
 }
 
@@ -331,7 +331,7 @@ impl Builder<'_> {
                 remove(&job.model);
                 self.keep(task, answer)?;
             }
-            let (done, error, left_s) = (self.journal.timed.len(), self.error, self.left_s());
+            let (done, error, left_s) = (self.journal.timed.len(), self.error, Some(self.left_s()));
             self.observer.on(BuildEvent::Timed { done, total, error, left_s });
         }
         Ok(())

@@ -1,9 +1,9 @@
 //! Holding a table against whole networks that it has not seen.
 
 use super::build::Observer;
-use super::features::{Extractor, Network, network};
+use super::features::{Extractor, Network, network, remove};
 use super::operator::{Costs, count};
-use super::table::{FailedEntry, LatencyTable};
+use super::table::{FailedEntry, LatencyTable, Prediction};
 use super::{BuildEvent, LutError};
 use crate::device::{Device, Job};
 use crate::latency::statistics::{median, quantile};
@@ -92,15 +92,16 @@ impl Validation {
     }
 }
 
-/// Networks drawn at random that the table was not built from, each once, and how many dead ones were drawn with them.
+/// Networks drawn at random that none of the tables was built from, each once, and how many dead ones were drawn with them.
 fn held_out(
     space: &SearchSpace,
-    table: &LatencyTable,
+    tables: &[LatencyTable],
     networks: usize,
     seed: u64,
 ) -> Result<(Vec<Network>, usize), LutError> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ STREAM);
-    let mut known: HashSet<_> = table.networks.iter().filter_map(|timed| timed.arch_id.clone()).collect();
+    let timed = tables.iter().flat_map(|table| &table.networks);
+    let mut known: HashSet<_> = timed.filter_map(|timed| timed.arch_id.clone()).collect();
     let (mut found, mut dead) = (vec![], 0);
     for _ in 0..50 * networks {
         if found.len() == networks {
@@ -115,67 +116,90 @@ fn held_out(
     Ok((found, dead))
 }
 
-/// Measures `networks` networks of the table's space that it was not built from, and holds its predictions against that.
+/// Measures `networks` networks of `space` on `device` that none of `tables` was built from, and holds the predictions of each
+/// table against that. `shows` is the device whose runtime shows the operators, where it is another one.
 ///
 /// # Errors
-/// If the device can't be used, the observer interrupts it, or no network can be measured.
+/// If a device can't be used, the observer interrupts it, or no network can be measured.
 pub fn validate(
-    table: &LatencyTable,
+    tables: &[LatencyTable],
     space: &SearchSpace,
     device: &mut dyn Device,
-    networks: usize,
-    seed: u64,
+    mut shows: Option<&mut dyn Device>,
+    (networks, seed): (usize, u64),
     observer: &mut dyn Observer,
-) -> Result<Validation, LutError> {
-    let (drawn, dead) = held_out(space, table, networks, seed)?;
-    let mut extractor = Extractor::new(table.header.method, table.header.batch)?;
-    let (mut checked, mut failed) = (vec![], vec![]);
-    let total = drawn.len();
+) -> Result<Vec<Validation>, LutError> {
+    let (drawn, dead) = held_out(space, tables, networks, seed)?;
+    let mut extractors: Vec<Extractor> = tables
+        .iter()
+        .map(|table| Extractor::new(table.header.method, table.header.batch))
+        .collect::<Result<_, LutError>>()?;
+    let mut checked: Vec<Vec<CheckedNetwork>> = vec![vec![]; tables.len()];
+    let (mut failed, total): (Vec<FailedEntry>, usize) = (vec![], drawn.len());
     for together in drawn.chunks(TOGETHER) {
-        if observer.interrupted() {
-            return Err(LutError::Interrupted);
-        }
-        let mut predictions = vec![];
         let mut jobs = vec![];
+        let mut predictions = vec![];
         for network in together {
-            let mut costs = Costs::new();
-            let counts = count(extractor.operators(&network.graph, device)?, &mut costs);
-            let estimated =
-                counts.keys().filter(|key| table.entries.get(*key).is_none_or(|entry| entry.n == 0)).count();
-            let mut known = None;
-            if counts.keys().any(|key| !table.entries.contains_key(key)) {
-                let mut more = table.clone();
-                more.estimate(&costs);
-                known = Some(more);
+            if observer.interrupted() {
+                return Err(LutError::Interrupted);
             }
-            predictions.push((known.as_ref().unwrap_or(table).predict(&counts)?, estimated));
-            let model = extractor.export(&network.graph)?;
+            for (table, extractor) in tables.iter().zip(&mut extractors) {
+                let shows: &mut dyn Device = match &mut shows {
+                    Some(shows) => &mut **shows,
+                    None => device,
+                };
+                predictions.push(predicted(table, extractor, network, shows)?);
+            }
+            let model = extractors[0].export(&network.graph)?;
             jobs.push(Job { arch_id: Some(network.arch_id.clone()), ..Job::of_model(model) });
         }
         let answers = device.measure_all(&jobs);
-        for (((network, job), (prediction, estimated)), answer) in
-            together.iter().zip(&jobs).zip(predictions).zip(answers)
-        {
-            super::features::remove(&job.model);
+        let of_network = predictions.chunks(tables.len().max(1));
+        for (((network, job), of_tables), answer) in together.iter().zip(&jobs).zip(of_network).zip(answers) {
+            remove(&job.model);
             match answer {
-                Ok(measured) => checked.push(CheckedNetwork {
-                    arch: network.arch.clone(),
-                    measured_ms: measured.p50_ms,
-                    predicted_ms: prediction.p50_ms,
-                    interval90_ms: prediction.interval90_ms,
-                    estimated,
-                }),
+                Ok(measured) => {
+                    for (checked, (prediction, estimated)) in checked.iter_mut().zip(of_tables) {
+                        checked.push(CheckedNetwork {
+                            arch: network.arch.clone(),
+                            measured_ms: measured.p50_ms,
+                            predicted_ms: prediction.p50_ms,
+                            interval90_ms: prediction.interval90_ms,
+                            estimated: *estimated,
+                        });
+                    }
+                }
                 Err(error) if error.is_unavailable() => return Err(error.into()),
                 Err(error) => failed.push(FailedEntry { entry: network.arch.clone(), reason: error.to_string() }),
             }
         }
-        observer.on(BuildEvent::Timed { done: checked.len() + failed.len(), total, error: None, left_s: 0.0 });
+        let done = checked[0].len() + failed.len();
+        observer.on(BuildEvent::Timed { done, total, error: None, left_s: None });
     }
-    if checked.is_empty() {
-        let first = failed.first().map(|failed: &FailedEntry| failed.reason.clone());
+    if checked.iter().any(Vec::is_empty) {
+        let first = failed.first().map(|failed| failed.reason.clone());
         return Err(LutError::TooFew { measured: 0, wanted: 1, first });
     }
-    Ok(Validation::new(checked, dead, failed))
+    Ok(checked.into_iter().map(|checked| Validation::new(checked, dead, failed.clone())).collect())
+}
+
+/// What `table` predicts, and how many of the operators it has no measurement of.
+fn predicted(
+    table: &LatencyTable,
+    extractor: &mut Extractor,
+    network: &Network,
+    shows: &mut dyn Device,
+) -> Result<(Prediction, usize), LutError> {
+    let mut costs = Costs::new();
+    let counts = count(extractor.operators(&network.graph, shows)?, &mut costs);
+    let measured = |key: &String| table.entries.get(key).is_some_and(|entry| entry.n > 0);
+    let estimated = counts.keys().filter(|key| !measured(key)).count();
+    if counts.keys().all(|key| table.entries.contains_key(key)) {
+        return Ok((table.predict(&counts)?, estimated));
+    }
+    let mut more = table.clone();
+    more.estimate(&costs);
+    Ok((more.predict(&counts)?, estimated))
 }
 
 #[cfg(test)]
