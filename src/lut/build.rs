@@ -340,6 +340,10 @@ impl Builder<'_> {
     fn keep(&mut self, task: &Task, answer: Result<crate::latency::Measurement, DeviceError>) -> Result<(), LutError> {
         let at_s = self.spent_s();
         match answer {
+            Ok(measured) if measured.p50_ms <= 0.0 => {
+                let reason = "measured as 0 ms: faster than the clock tells".to_owned();
+                self.journal.put_failed(at_s, FailedEntry { entry: task.arch.clone(), reason })
+            }
             Ok(measured) => {
                 let timed = Timed {
                     arch: task.arch.clone(),
