@@ -46,7 +46,7 @@ impl Graph {
     }
 
     /// The graph without the nodes that the output does not need.
-    fn reachable(&self) -> Graph {
+    pub fn reachable(&self) -> Graph {
         let mut needed = vec![false; self.nodes.len()];
         needed[0] = true;
         needed[self.output.0] = true;

@@ -4,7 +4,7 @@ use super::build::BuildOptions;
 use super::fit::{Fit, Row};
 use super::journal::Journal;
 use super::operator::{Costs, OpCost};
-use super::table::{Entry, Header, LatencyTable, Method, Role, Status, Timed};
+use super::table::{Entry, GraphView, Header, LatencyTable, Method, Role, Status, Timed};
 use crate::latency::statistics::quantile;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -48,6 +48,7 @@ fn header(options: &BuildOptions, journal: &Journal) -> Header {
     Header {
         device: measured.device.clone(),
         method: journal.method,
+        graph: GraphView::Live,
         space: Some(options.space.clone()),
         profile: Some(journal.profile.clone()),
         operators_of: None,

@@ -29,7 +29,9 @@ pub use features::{Extractor, SpaceRef};
 pub use fused::fused_operators;
 pub use import::{ImportOptions, Imported, Unit, from_latencies, import};
 pub use operator::{Costs, Counts, OpCost, Operator, count};
-pub use table::{Entry, FailedEntry, Header, LatencyTable, Method, Prediction, Role, Status, Timed, UsedEntry};
+pub use table::{
+    Entry, FailedEntry, GraphView, Header, LatencyTable, Method, Prediction, Role, Status, Timed, UsedEntry,
+};
 pub use transfer::{Transfer, transfer};
 
 use crate::device::DeviceError;

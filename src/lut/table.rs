@@ -5,6 +5,7 @@ use super::features::SpaceRef;
 use super::fit::{conformal, estimate};
 use super::operator::{Counts, OpCost};
 use crate::device::HardwareProfile;
+use crate::graph::{Graph, GraphError};
 use crate::latency::Host;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,6 +29,34 @@ pub enum Method {
     Micro,
     /// Somebody else's entries, named as they named them; a network is a list of entries.
     Imported,
+}
+
+/// Which nodes of our graph a device runs: published latencies are of networks that others exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GraphView {
+    /// Those that take part in the result, equal ones merged: what Tegu exports.
+    #[default]
+    Live,
+    /// Those that the result needs, constants included: converters drop edges that lead nowhere.
+    Needed,
+    /// All of them: frameworks that run layer by layer.
+    Declared,
+}
+
+impl GraphView {
+    /// This view of a space's graph.
+    ///
+    /// # Errors
+    /// If the network is dead.
+    pub fn of(self, declared: &Graph) -> Result<Graph, GraphError> {
+        let live = declared.live()?;
+        Ok(match self {
+            Self::Live => live,
+            Self::Needed => declared.reachable(),
+            Self::Declared => declared.clone(),
+        })
+    }
 }
 
 /// A table.
@@ -63,6 +92,9 @@ pub struct Header {
     pub device: String,
     /// What the entries are.
     pub method: Method,
+    /// Which nodes of our graph are counted, where operators are those of our graph.
+    #[serde(default)]
+    pub graph: GraphView,
     /// The space that its networks are of; absent for a table that was imported without one.
     pub space: Option<SpaceRef>,
     /// The whole profile; absent for a table that was imported.

@@ -133,10 +133,11 @@ impl Operators<'_> {
             let no_space = || input_error("the table names no space to read architectures of");
             let space = self.space.as_ref().ok_or_else(no_space)?;
             let graph = space.lower(&space.parse_arch(&arch)?, Scale::Full)?;
-            let live = graph.live().map_err(|error| input_error(format!("{arch}: {error}")))?;
+            let view = self.table.header.graph;
+            let graph = view.of(&graph).map_err(|error| input_error(format!("{arch}: {error}")))?;
             match method {
-                Method::Fused => extractor.operators(&live, self.device()?)?,
-                _ => lut::counted_operators(&live, self.table.header.batch),
+                Method::Fused => extractor.operators(&graph, self.device()?)?,
+                _ => lut::counted_operators(&graph, self.table.header.batch),
             }
         };
         Ok(count(operators, &mut Costs::new()))
