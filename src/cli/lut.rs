@@ -138,7 +138,7 @@ fn open(profile: HardwareProfile, ort_lib: Option<&PathBuf>) -> anyhow::Result<B
 }
 
 fn build(args: &BuildArgs, quiet: bool) -> anyhow::Result<()> {
-    let profile = HardwareProfile::find(&args.profile)?;
+    let profile = lut::brief(HardwareProfile::find(&args.profile)?);
     let space = args.space.open()?;
     let method = match args.method {
         MethodArg::Fused => Method::Fused,

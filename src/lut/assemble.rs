@@ -1,9 +1,9 @@
 //! From timed networks to the entries of a table.
 
-use super::build::BuildOptions;
 use super::fit::{Fit, Row};
 use super::journal::Journal;
 use super::operator::{Costs, OpCost};
+use super::options::BuildOptions;
 use super::table::{Entry, GraphView, Header, LatencyTable, Method, Role, Status, Timed};
 use crate::latency::statistics::quantile;
 use rand::{RngExt, SeedableRng};

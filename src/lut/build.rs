@@ -11,6 +11,7 @@ use super::features::{Extractor, Network, SpaceRef, network, remove};
 use super::fit::Fit;
 use super::journal::{Begin, Journal};
 use super::operator::{Costs, Counts, OpCost, count};
+use super::options::{BuildEvent, BuildOptions, Observer};
 use super::table::{FailedEntry, LatencyTable, Method, Role, Timed};
 use crate::device::{Device, DeviceError, Job};
 use crate::genotype::ArchId;
@@ -22,61 +23,6 @@ use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// How a table is built.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BuildOptions {
-    /// What the entries are; [`Method::Fused`] falls back to [`Method::Counted`] where the runtime shows no graph.
-    pub method: Method,
-    /// The space.
-    pub space: SpaceRef,
-    /// Seed of the networks' choice.
-    pub seed: u64,
-    /// When to stop measuring, at the latest.
-    pub budget: Duration,
-}
-
-/// What a build does.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum BuildEvent {
-    /// The operators of so many networks are known.
-    Operators {
-        /// Of how many.
-        done: usize,
-        /// Of how many they are going to be.
-        total: usize,
-    },
-    /// So many networks and operators are timed.
-    Timed {
-        /// How many.
-        done: usize,
-        /// How many there will be in this round.
-        total: usize,
-        /// Median relative error of networks that were left out, once there is one.
-        error: Option<f64>,
-        /// Seconds of the budget that are left, where there is one.
-        left_s: Option<f64>,
-    },
-}
-
-/// Whom a build tells what it does.
-pub trait Observer {
-    /// Something was done.
-    fn on(&mut self, event: BuildEvent);
-
-    /// Whether to stop; what was measured is kept.
-    fn interrupted(&self) -> bool {
-        false
-    }
-}
-
-/// An observer that does not care.
-#[derive(Clone, Copy, Debug)]
-pub struct Unwatched;
-
-impl Observer for Unwatched {
-    fn on(&mut self, _: BuildEvent) {}
-}
 
 /// Networks whose operators are looked at, to choose from.
 const POOL: usize = 240;
@@ -163,9 +109,8 @@ impl Builder<'_> {
         self.look_at(&mut pool)?;
         pool.retain(|pooled| pooled.counts.is_some());
         if self.extractor.method() == Method::Micro {
-            let tasks = pool.iter().take(RANDOM_WANTED).map(|pooled| task(pooled, Role::Random)).collect();
-            self.time(tasks)?;
-            return self.operators_alone(&pool);
+            self.operators_alone(&pool)?;
+            return self.time(pool.iter().take(RANDOM_WANTED).map(|pooled| task(pooled, Role::Random)).collect());
         }
         self.rounds(&pool)?;
         self.chains(&pool)
@@ -317,7 +262,7 @@ impl Builder<'_> {
         let total = self.journal.timed.len() + new.len();
         for together in new.chunks(TOGETHER) {
             // A table needs a few networks whatever the budget.
-            if self.left_s() <= 0.0 && self.journal.timed.len() >= RANDOM[0] + CHOSEN[0] {
+            if self.left_s() <= 0.0 && self.journal.timed.len() >= 2 * FEWEST {
                 break;
             }
             self.go_on()?;

@@ -1,8 +1,8 @@
 //! Holding a table against whole networks that it has not seen.
 
-use super::build::Observer;
 use super::features::{Extractor, Network, network, remove};
 use super::operator::{Costs, count};
+use super::options::Observer;
 use super::table::{FailedEntry, LatencyTable, Prediction};
 use super::{BuildEvent, LutError};
 use crate::device::{Device, Job};

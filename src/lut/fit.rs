@@ -3,8 +3,8 @@
 //! A network takes `y = o + Σ nₖ tₖ`: an overhead and its operators' times, all ≥ 0. With few networks the times are not
 //! determined one by one, so they are drawn towards `pₖ = a + b·macs + c·grouped macs + d·elements`, the line that fits the
 //! same networks best: minimise `Σ wᵢ ((yᵢ − ŷᵢ) / yᵢ)² + λ Σ (tₖ / pₖ − 1)²`. Errors count relative to the latency; networks
-//! that lie far off count less (Huber 1964, bound 1.5 deviations); λ is the one of the least cross-validated error. Times that
-//! would be negative are held at 0 (Lawson and Hanson 1974, in its simplest form).
+//! that lie far off count less (Huber 1964, bound 1.5 deviations); λ is the one of the least cross-validated error. No time is
+//! negative: those that would be are held at 0 at first, and coordinate descent finds those that need not be.
 
 use super::operator::OpCost;
 use nalgebra::{DMatrix, DVector};
@@ -39,6 +39,8 @@ const LAMBDAS: [f64; 9] = [1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1];
 const LEAST_ERROR: f64 = 0.005;
 /// Deviations beyond which a network counts less.
 const HUBER: f64 = 1.5;
+/// The most sweeps of the coordinate descent.
+const SWEEPS: usize = 300;
 /// Errors beyond this are the same to the choice of λ: a few networks that were disturbed should not decide it.
 const LARGEST_ERROR: f64 = 0.1;
 
@@ -193,9 +195,29 @@ impl System {
             if solved.iter().all(|&value| value >= 0.0) {
                 let mut unknowns = vec![0.0; gram.nrows()];
                 free.iter().zip(solved.iter()).for_each(|(&at, &value)| unknowns[at] = value);
+                if free.len() < gram.nrows() {
+                    descend(&gram, &target, (lambda, self.prior), &mut unknowns);
+                }
                 return unknowns;
             }
             free = free.iter().zip(solved.iter()).filter(|(_, value)| **value >= 0.0).map(|(&at, _)| at).collect();
+        }
+    }
+}
+
+/// Coordinate descent to the best unknowns ≥ 0: the way there may have held too many at 0.
+fn descend(gram: &DMatrix<f64>, target: &DVector<f64>, (lambda, prior): (f64, f64), unknowns: &mut [f64]) {
+    for _ in 0..SWEEPS {
+        let mut change = 0.0f64;
+        for at in 0..unknowns.len() {
+            let along: f64 = gram.column(at).iter().zip(&*unknowns).map(|(gram, unknown)| gram * unknown).sum();
+            let rest = target[at] + lambda * prior - (along - gram[(at, at)] * unknowns[at]);
+            let new = (rest / (gram[(at, at)] + lambda)).max(0.0);
+            change = change.max((new - unknowns[at]).abs());
+            unknowns[at] = new;
+        }
+        if change < 1e-6 {
+            break;
         }
     }
 }

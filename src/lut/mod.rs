@@ -18,10 +18,11 @@ mod fused;
 mod import;
 mod journal;
 mod operator;
+mod options;
 mod table;
 mod transfer;
 
-pub use build::{BuildEvent, BuildOptions, Observer, Unwatched, build};
+pub use build::build;
 pub use check::{CheckedNetwork, Validation, validate};
 pub use counted::counted_operators;
 pub use diff::{Change, Difference, diff};
@@ -29,6 +30,7 @@ pub use features::{Extractor, SpaceRef};
 pub use fused::fused_operators;
 pub use import::{ImportOptions, Imported, Unit, from_latencies, import};
 pub use operator::{Costs, Counts, OpCost, Operator, count};
+pub use options::{BuildEvent, BuildOptions, Observer, Unwatched, brief};
 pub use table::{
     Entry, FailedEntry, GraphView, Header, LatencyTable, Method, Prediction, Role, Status, Timed, UsedEntry,
 };

@@ -232,7 +232,7 @@ pub(super) fn transfer(args: &TransferArgs) -> anyhow::Result<()> {
     let table = LatencyTable::read(&args.table)?;
     let no_space = || input_error(format!("{}: names no space to make anchors of", args.table.display()));
     let space = table.header.space.as_ref().ok_or_else(no_space)?.open()?;
-    let mut device = open(HardwareProfile::find(&args.device)?, args.ort_lib.as_ref())?;
+    let mut device = open(lut::brief(HardwareProfile::find(&args.device)?), args.ort_lib.as_ref())?;
     let found = lut::transfer(&table, &space, &mut *device, args.anchors)?;
     found.table.write(&args.output)?;
     print(format!(
