@@ -45,8 +45,16 @@ impl Graph {
         self.live().is_ok()
     }
 
+    /// The graph without the nodes that the output does not need, but with its constants: nothing needs what an absent edge
+    /// comes from.
+    pub fn needed(&self) -> Graph {
+        let mut nodes = self.nodes.clone();
+        nodes.iter_mut().filter(|node| node.op == Op::Zero).for_each(|node| node.inputs = vec![NodeId(0)]);
+        Graph { nodes, output: self.output }.reachable()
+    }
+
     /// The graph without the nodes that the output does not need.
-    pub fn reachable(&self) -> Graph {
+    fn reachable(&self) -> Graph {
         let mut needed = vec![false; self.nodes.len()];
         needed[0] = true;
         needed[self.output.0] = true;

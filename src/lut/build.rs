@@ -7,7 +7,7 @@ use super::LutError;
 use super::assemble;
 use super::choose::Design;
 use super::counted;
-use super::features::{Extractor, Network, SpaceRef, network, remove};
+use super::features::{Extractor, Network, network, remove};
 use super::fit::Fit;
 use super::journal::{Begin, Journal};
 use super::operator::{Costs, Counts, OpCost, count};
@@ -22,7 +22,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Networks whose operators are looked at, to choose from.
 const POOL: usize = 240;

@@ -53,7 +53,7 @@ impl GraphView {
         let live = declared.live()?;
         Ok(match self {
             Self::Live => live,
-            Self::Needed => declared.reachable(),
+            Self::Needed => declared.needed(),
             Self::Declared => declared.clone(),
         })
     }
