@@ -29,7 +29,8 @@ for (const table of data.tables) {
 
 const worst = [...first.checked].sort((a, b) => Math.abs(error(b)) - Math.abs(error(a))).slice(0, 15);
 byId("worst").append(grid("The largest errors", [
-  ["architecture", n => n.arch], ["measured, ms", n => number(n.measured_ms, 4)], ["predicted, ms", n => number(n.predicted_ms, 4)],
+  ["measured, ms", n => number(n.measured_ms, 4)], ["predicted, ms", n => number(n.predicted_ms, 4)],
   ["error", n => percent(error(n))], ["90 % interval, ms", n => n.interval90_ms ? n.interval90_ms.map(v => number(v, 4)).join(" to ") : "–"],
+  ["architecture", n => n.arch],
 ], worst));
 for (const draw of waiting.splice(0)) draw();
