@@ -16,6 +16,7 @@ pub mod graph;
 pub mod indicator;
 pub mod kernels;
 pub mod latency;
+pub mod lut;
 pub mod network;
 pub mod objective;
 pub mod onnx;

@@ -7,6 +7,7 @@ mod correlate;
 mod export;
 mod indicators;
 mod interrupt;
+mod lut;
 mod network;
 mod probing;
 mod profile;
@@ -17,6 +18,7 @@ mod score;
 mod search;
 
 use crate::device::{DeviceError, ProfileError};
+use crate::lut::LutError;
 use crate::quality::TruthError;
 use crate::space::SpaceError;
 use crate::study::StudyError;
@@ -58,6 +60,8 @@ enum Command {
     Export(export::Args),
     /// Measure the latency of any ONNX model
     Profile(profile::Args),
+    /// Lookup tables: predict what a device would measure
+    Lut(lut::Args),
     /// Write and print the report of a study again
     Report(report::Args),
     /// What runs models here
@@ -94,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Correlate(args) => correlate::run(args, cli.quiet),
         Command::Export(args) => export::run(args),
         Command::Profile(args) => profile::run(args),
+        Command::Lut(args) => lut::run(args, cli.quiet),
         Command::Report(args) => report::run(args),
         Command::Runtime(args) => runtime::run(args),
         Command::Worker => Ok(()),
@@ -128,6 +133,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         || error.is::<ProfileError>()
         || error.is::<TruthError>()
         || error.downcast_ref().is_some_and(DeviceError::is_input)
+        || error.downcast_ref().is_some_and(LutError::is_input)
         || error.downcast_ref().is_some_and(StoreError::is_input)
         || error.downcast_ref().is_some_and(StudyError::is_input);
     match (input, error.is::<Interrupted>()) {

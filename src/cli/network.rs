@@ -1,6 +1,7 @@
 //! Arguments that several commands share: a space, and the size of its full network.
 
 use super::InputError;
+use crate::lut::SpaceRef;
 use crate::space::{NetworkChanges, SearchSpace};
 
 /// A search space, and what is changed of its full network.
@@ -24,9 +25,16 @@ pub(super) struct SpaceArgs {
 
 impl SpaceArgs {
     pub(super) fn open(&self) -> anyhow::Result<SearchSpace> {
-        let changes =
-            NetworkChanges { input: self.input_shape, classes: self.classes, width: self.width, depth: self.depth };
-        Ok(SearchSpace::open(&self.space)?.with_network(&changes)?)
+        Ok(SearchSpace::open(&self.space)?.with_network(&self.changes())?)
+    }
+
+    /// The space by its name.
+    pub(super) fn reference(&self) -> SpaceRef {
+        SpaceRef { space: self.space.clone(), changes: self.changes() }
+    }
+
+    fn changes(&self) -> NetworkChanges {
+        NetworkChanges { input: self.input_shape, classes: self.classes, width: self.width, depth: self.depth }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::batch::{Culprit, Ended, Loss, Outcomes, follow};
 use super::child::WorkerProcess;
-use super::message::{CheckRequest, JobRequest, MeasureRequest, Request, Setup};
+use super::message::{CheckRequest, JobRequest, MeasureRequest, OptimizeRequest, Request, Setup};
 use super::{Device, DeviceError, HardwareProfile, Job, OpenOptions, Stage};
 use crate::latency::statistics::median;
 use crate::latency::{Measurement, Protocol};
@@ -77,14 +77,9 @@ impl LocalDevice {
 
     fn request(&mut self, jobs: &[&Job], protocol: &Protocol) -> Result<MeasureRequest, DeviceError> {
         self.last_id += 1;
-        let absolute = |job: &&Job| {
-            let model = std::path::absolute(&job.model);
-            let model = model.map_err(|error| DeviceError::Failed(format!("{}: {error}", job.model.display())))?;
-            Ok(JobRequest { model, input_dims: job.input_dims.clone() })
-        };
         Ok(MeasureRequest {
             id: self.last_id,
-            jobs: jobs.iter().map(absolute).collect::<Result<_, DeviceError>>()?,
+            jobs: jobs.iter().map(|job| absolute(job)).collect::<Result<_, DeviceError>>()?,
             device: self.profile.name.clone(),
             setup: self.setup(),
             protocol: protocol.clone(),
@@ -224,6 +219,13 @@ impl LocalDevice {
     }
 }
 
+/// The job as a worker is asked for it, whose folder may be another.
+fn absolute(job: &Job) -> Result<JobRequest, DeviceError> {
+    let model = std::path::absolute(&job.model);
+    let model = model.map_err(|error| DeviceError::Failed(format!("{}: {error}", job.model.display())))?;
+    Ok(JobRequest { model, input_dims: job.input_dims.clone() })
+}
+
 /// The error of a model, where all models have the same.
 type ErrorOf = Box<dyn Fn(&Path) -> DeviceError>;
 
@@ -283,5 +285,20 @@ impl Device for LocalDevice {
             self.rescale(outcomes.iter_mut().flatten().filter_map(|outcome| outcome.as_mut().ok()));
         }
         outcomes.into_iter().map(|outcome| outcome.expect("every job has an outcome now")).collect()
+    }
+
+    fn optimize(&mut self, job: &Job, output: &Path) -> Result<(), DeviceError> {
+        let output = std::path::absolute(output)
+            .map_err(|error| DeviceError::Failed(format!("{}: {error}", output.display())))?;
+        self.last_id += 1;
+        let request = OptimizeRequest { id: self.last_id, job: absolute(job)?, output, setup: self.setup() };
+        let mut outcomes: Outcomes = vec![None];
+        match self.ask(request.id, &Request::Optimize(request), &mut outcomes)? {
+            Ended::Done => outcomes.pop().flatten().map_or(Ok(()), |failed| failed.map(drop)),
+            Ended::Unavailable(reason) => Err(DeviceError::Unavailable { device: self.profile.name.clone(), reason }),
+            Ended::Lost(Culprit::Job(_, stage) | Culprit::Stage(stage), loss) => {
+                Err(loss.error(job.model.clone(), stage, &self.profile.limits))
+            }
+        }
     }
 }

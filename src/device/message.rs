@@ -9,6 +9,8 @@
 //! worker  {"done": {"id": 1}}              (a job without an answer found no room in memory: it is asked for again)
 //! client  {"check": {"id": 2, "runtime": "tract", …}}
 //! worker  {"ready": {"id": 2}}      or      {"failed": {"id": 2, "kind": "unavailable", "reason": "…"}}
+//! client  {"optimize": {"id": 3, "job": {"model": "m.onnx"}, "output": "m.opt.onnx", …}}
+//! worker  {"done": {"id": 3}}      or, before that,      {"failed": {"id": 3, "job": 0, …}}
 //! ```
 
 use crate::latency::{Measurement, Protocol};
@@ -29,6 +31,8 @@ pub(super) enum Request {
     Check(CheckRequest),
     /// Measure models, in turns.
     Measure(MeasureRequest),
+    /// Write what the runtime makes of a model.
+    Optimize(OptimizeRequest),
 }
 
 /// What runs the models; the same for the whole life of a worker.
@@ -75,6 +79,17 @@ pub(super) struct JobRequest {
     pub model: PathBuf,
     #[serde(default)]
     pub input_dims: BTreeMap<String, Vec<usize>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OptimizeRequest {
+    /// Repeated in every reply.
+    pub id: u64,
+    pub job: JobRequest,
+    /// The file to write, absolute.
+    pub output: PathBuf,
+    pub setup: Setup,
 }
 
 /// From the worker.

@@ -63,6 +63,15 @@ pub trait Device: Send {
     fn measure_all(&mut self, jobs: &[Job]) -> Vec<Result<Measurement, DeviceError>> {
         jobs.iter().map(|job| self.measure(job)).collect()
     }
+
+    /// Writes what the device's runtime makes of a model (operators fused, layouts chosen) as an ONNX file at `output`.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unavailable`] if it does not show that; else with the reason why this model has none.
+    fn optimize(&mut self, _job: &Job, _output: &Path) -> Result<(), DeviceError> {
+        let reason = "it does not show the graph that it runs".to_owned();
+        Err(DeviceError::Unavailable { device: self.profile().name.clone(), reason })
+    }
 }
 
 /// What [`open`] needs beside the profile.

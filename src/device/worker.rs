@@ -6,10 +6,10 @@
 
 mod turns;
 
-use super::message::{FailureKind, PROTOCOL_VERSION, Reply, Request, Setup, Stage};
+use super::message::{FailureKind, OptimizeRequest, PROTOCOL_VERSION, Reply, Request, Setup, Stage};
 use super::pin::pin_to;
 use crate::latency::Host;
-use crate::runtime::{self, LoadOptions, Runtime, RuntimeError, RuntimeKind};
+use crate::runtime::{self, LoadOptions, Runtime, RuntimeError, RuntimeKind, SessionOptions};
 use std::io::{self, BufRead, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
@@ -55,6 +55,7 @@ pub fn serve(requests: impl IntoIterator<Item = String>, mut output: impl Write)
         let id = match &request {
             Request::Check(request) => request.id,
             Request::Measure(request) => request.id,
+            Request::Optimize(request) => request.id,
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| match &request {
             Request::Check(request) => {
@@ -64,6 +65,17 @@ pub fn serve(requests: impl IntoIterator<Item = String>, mut output: impl Write)
             }
             Request::Measure(request) => {
                 worker.measure(request, &mut send)?;
+                Ok(Reply::Done { id })
+            }
+            Request::Optimize(request) => {
+                send(Reply::Stage { id, job: Some(0), stage: Stage::Load }).map_err(Failure::Client)?;
+                match worker.optimize(request) {
+                    Err(error) if kind(&error) != FailureKind::Unavailable => {
+                        let (kind, reason) = (kind(&error), error.to_string());
+                        send(Reply::Failed { id, job: Some(0), kind, reason }).map_err(Failure::Client)?;
+                    }
+                    outcome => outcome?,
+                }
                 Ok(Reply::Done { id })
             }
         }));
@@ -113,6 +125,14 @@ fn kind(error: &RuntimeError) -> FailureKind {
 }
 
 impl Worker {
+    /// Writes what the runtime makes of a model.
+    fn optimize(&mut self, request: &OptimizeRequest) -> Result<(), RuntimeError> {
+        self.load(&request.setup)?;
+        let loaded = self.loaded.as_ref().expect("it is loaded");
+        let session = SessionOptions { input_dims: request.job.input_dims.clone(), ..request.setup.session.clone() };
+        loaded.runtime.optimize(&request.job.model, &session, &request.output)
+    }
+
     /// Loads and checks the runtime for the first request; it is the same for all others.
     fn load(&mut self, setup: &Setup) -> Result<(), RuntimeError> {
         let same = |loaded: &Loaded| {

@@ -45,6 +45,14 @@ impl Graph {
         self.live().is_ok()
     }
 
+    /// The graph without the nodes that the output does not need, but with its constants: nothing needs what an absent edge
+    /// comes from.
+    pub fn needed(&self) -> Graph {
+        let mut nodes = self.nodes.clone();
+        nodes.iter_mut().filter(|node| node.op == Op::Zero).for_each(|node| node.inputs = vec![NodeId(0)]);
+        Graph { nodes, output: self.output }.reachable()
+    }
+
     /// The graph without the nodes that the output does not need.
     fn reachable(&self) -> Graph {
         let mut needed = vec![false; self.nodes.len()];

@@ -4,8 +4,9 @@
 //! script builds everything from it with text nodes, so no text of a study is ever read as markup.
 
 use super::StudyReport;
+use crate::lut::{LatencyTable, Validation};
 use crate::quality::Correlations;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PAGE: &str = include_str!("report.html");
 const STYLE: &str = include_str!("report.css");
@@ -14,6 +15,8 @@ const PLOTS: &str = include_str!("plots.js");
 const SCRIPT: &str = include_str!("report.js");
 const CORRELATIONS: &str = include_str!("correlations.html");
 const CORRELATIONS_SCRIPT: &str = include_str!("correlations.js");
+const VALIDATION: &str = include_str!("validation.html");
+const VALIDATION_SCRIPT: &str = include_str!("validation.js");
 
 /// The page.
 pub fn page(report: &StudyReport) -> String {
@@ -41,6 +44,30 @@ pub fn correlations(correlations: &Correlations, truth: &[f64]) -> String {
     let values: Vec<_> =
         [("title", title.as_str()), ("style", STYLE), ("data", &data)].into_iter().chain(scripts).collect();
     fill(CORRELATIONS, &values)
+}
+
+/// The page of lookup tables that are held against measurements, the first one being what it is about.
+pub fn validation(tables: &[LatencyTable], found: &[Validation]) -> String {
+    let of_table = |(table, found): (&LatencyTable, &Validation)| {
+        let header = &table.header;
+        json!({
+            "method": header.method, "entries": table.entries.len(), "networks": table.networks.len(), "figures": found,
+            "checked": found.checked, "dead": found.dead, "failed": found.failed.len(),
+            "cpu": header.host.as_ref().and_then(|host| host.cpu.clone()),
+            "runtime": format!("{} {}", header.runtime, header.runtime_version),
+        })
+    };
+    let data = json!({ "tables": tables.iter().zip(found).map(of_table).collect::<Vec<_>>() });
+    let names = tables.first().map(|table| {
+        let space = table.header.space.as_ref().map(|space| space.space.clone()).unwrap_or_default();
+        format!("{}, {space}", table.header.device)
+    });
+    let title = escape(&names.unwrap_or_default());
+    let data = inert(&data.to_string());
+    let scripts = [("charts", CHARTS), ("plots", PLOTS), ("script", VALIDATION_SCRIPT)];
+    let values: Vec<_> =
+        [("title", title.as_str()), ("style", STYLE), ("data", &data)].into_iter().chain(scripts).collect();
+    fill(VALIDATION, &values)
 }
 
 /// `template` with each `{{name}}` replaced by its value; values are not searched again.

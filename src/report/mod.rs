@@ -4,6 +4,7 @@
 //! never reaches back into the study; it may describe a study that still runs. [`write()`] puts the files of
 //! a study's folder in place.
 
+use crate::lut::{LatencyTable, Validation};
 use crate::objective::Direction;
 use crate::quality::{Correlations, QualityFacts};
 use crate::study::REPORTS;
@@ -310,6 +311,14 @@ pub fn write(report: &StudyReport, folder: &Path) -> Result<(), ReportError> {
 /// If the file can't be written.
 pub fn write_correlations(correlations: &Correlations, truth: &[f64], path: &Path) -> Result<(), ReportError> {
     replace(path, &html::correlations(correlations, truth))
+}
+
+/// Writes the page of lookup tables that are held against measurements, the first one being what it is about.
+///
+/// # Errors
+/// If the file can't be written.
+pub fn write_validation(tables: &[LatencyTable], found: &[Validation], path: &Path) -> Result<(), ReportError> {
+    replace(path, &html::validation(tables, found))
 }
 
 /// Writes a file as a whole.

@@ -161,6 +161,14 @@ pub trait Runtime {
     /// If the model can't be read or holds an operator that the runtime or the provider can't run (named), an
     /// input has an open dimension that the options don't give (named), or the provider is not there.
     fn prepare(&self, model: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, RuntimeError>;
+
+    /// Writes what the runtime makes of a model (operators fused, layouts chosen) as an ONNX file at `output`.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Unavailable`] if the runtime does not show that, or as [`Runtime::prepare`].
+    fn optimize(&self, _model: &Path, _options: &SessionOptions, _output: &Path) -> Result<(), RuntimeError> {
+        Err(RuntimeError::Unavailable(format!("{} does not show the graph that it runs", self.info().name)))
+    }
 }
 
 /// A model that is ready to run.

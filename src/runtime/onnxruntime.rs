@@ -101,6 +101,17 @@ impl OnnxRuntime {
         }
     }
 
+    fn write_optimized(&self, model: &Path, options: &SessionOptions, output: &Path) -> Result<(), String> {
+        let info = inspect(model).map_err(|error| inputs::without_path(&error.to_string(), model))?;
+        let specs = inputs::resolve(&info.inputs, options)?;
+        let mut builder = self.builder(options)?;
+        for (symbol, size) in inputs::symbol_sizes(&info.inputs, &specs) {
+            builder = builder.with_dimension_override(&symbol, size as i64).map_err(|error| error.to_string())?;
+        }
+        builder = builder.with_optimized_model_path(output).map_err(|error| error.to_string())?;
+        builder.commit_from_file(model).map(|_| ()).map_err(|error| error.to_string())
+    }
+
     fn session(&self, model: &Path, options: &SessionOptions) -> Result<OrtSession, String> {
         let info = inspect(model).map_err(|error| inputs::without_path(&error.to_string(), model))?;
         let specs = inputs::resolve(&info.inputs, options)?;
@@ -156,6 +167,13 @@ impl Runtime for OnnxRuntime {
             RuntimeError::Prepare { model: model.to_owned(), reason: explained(reason) }
         };
         Ok(Box::new(self.session(model, options).map_err(failed)?))
+    }
+
+    fn optimize(&self, model: &Path, options: &SessionOptions, output: &Path) -> Result<(), RuntimeError> {
+        self.write_optimized(model, options, output).map_err(|reason| {
+            let reason = reason.trim_start_matches(&format!("{}: ", model.display()));
+            RuntimeError::Prepare { model: model.to_owned(), reason: explained(reason) }
+        })
     }
 }
 
