@@ -114,7 +114,7 @@ pub(super) fn follow(
         now: Culprit::Stage(Stage::Start),
         since: Instant::now(),
     };
-    let mut looked = Instant::now();
+    let mut looked: Option<Instant> = None;
     loop {
         match worker.wait(WATCH) {
             Waited::Reply(Reply::Stage { id: of, job, stage }) if of == id => {
@@ -148,10 +148,10 @@ pub(super) fn follow(
             }
         }
         // A worker that has to be stopped is dropped here. Its turns come faster than it is worth looking.
-        if looked.elapsed() < WATCH {
+        if looked.is_some_and(|looked| looked.elapsed() < WATCH) {
             continue;
         }
-        looked = Instant::now();
+        looked = Some(Instant::now());
         if at_work.seconds() > limits.time_s + more_s {
             return (None, Ended::Lost(at_work.now, Loss::TimeLimit));
         }

@@ -37,7 +37,8 @@ pub(super) fn pin_to(cores: &[usize]) -> Result<(), String> {
     Err(format!("can't be pinned to cores {cores:?}: this works on Linux only"))
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use super::*;
 
