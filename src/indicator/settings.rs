@@ -70,7 +70,7 @@ impl SettingsSection {
     /// The settings, with the mode's defaults where nothing is said.
     pub fn resolve(&self) -> Settings {
         let (batch, networks, images) = match self.mode {
-            Mode::Fast => (16, 3, Images::Natural),
+            Mode::Fast => (16, 2, Images::Natural),
             Mode::Compat => (64, 3, Images::WhiteNoise),
         };
         Settings {
