@@ -105,8 +105,8 @@ impl Session for MockSession {
 
     fn run(&mut self) -> Result<(), RuntimeError> {
         self.runs += 1;
-        let due = self.instructions.iter().filter(|each| self.runs > each.0);
-        due.map(|each| each.1.follow(&mut self.memory)).collect::<Result<(), String>>().map_err(RuntimeError::Run)
+        let mut due = self.instructions.iter().filter(|each| self.runs > each.0);
+        due.try_for_each(|each| each.1.follow(&mut self.memory)).map_err(RuntimeError::Run)
     }
 
     fn outputs(&mut self) -> Result<Vec<NamedTensor>, RuntimeError> {
