@@ -8,6 +8,7 @@ use crate::lut::{LatencyTable, Validation};
 use crate::quality::Correlations;
 use serde_json::{Value, json};
 
+const HEAD: &str = include_str!("head.html");
 const PAGE: &str = include_str!("report.html");
 const STYLE: &str = include_str!("report.css");
 const CHARTS: &str = include_str!("charts.js");
@@ -23,12 +24,7 @@ pub fn page(report: &StudyReport) -> String {
     let mut data = serde_json::to_value(report).expect("maps with text keys and numbers are JSON");
     // A seed may have more digits than JavaScript's numbers hold.
     data["seed"] = Value::String(report.seed.to_string());
-    let data = inert(&data.to_string());
-    let title = escape(&report.study);
-    let scripts = [("charts", CHARTS), ("plots", PLOTS), ("script", SCRIPT)];
-    let values: Vec<_> =
-        [("title", title.as_str()), ("style", STYLE), ("data", &data)].into_iter().chain(scripts).collect();
-    fill(PAGE, &values)
+    with_script(PAGE, &report.study, &data, SCRIPT)
 }
 
 /// The page of scores that are held against the truth, `truth` being that of each architecture.
@@ -38,12 +34,8 @@ pub fn correlations(correlations: &Correlations, truth: &[f64]) -> String {
     for (row, of) in correlations.rows.iter().enumerate() {
         data["rows"][row]["scores"] = of.scores.clone().into();
     }
-    let title = escape(&format!("{}, {}", correlations.space, correlations.column));
-    let data = inert(&data.to_string());
-    let scripts = [("charts", CHARTS), ("plots", PLOTS), ("script", CORRELATIONS_SCRIPT)];
-    let values: Vec<_> =
-        [("title", title.as_str()), ("style", STYLE), ("data", &data)].into_iter().chain(scripts).collect();
-    fill(CORRELATIONS, &values)
+    let title = format!("{}, {}", correlations.space, correlations.column);
+    with_script(CORRELATIONS, &title, &data, CORRELATIONS_SCRIPT)
 }
 
 /// The page of lookup tables that are held against measurements, the first one being what it is about.
@@ -62,12 +54,17 @@ pub fn validation(tables: &[LatencyTable], found: &[Validation]) -> String {
         let space = table.header.space.as_ref().map(|space| space.space.clone()).unwrap_or_default();
         format!("{}, {space}", table.header.device)
     });
-    let title = escape(&names.unwrap_or_default());
-    let data = inert(&data.to_string());
-    let scripts = [("charts", CHARTS), ("plots", PLOTS), ("script", VALIDATION_SCRIPT)];
+    with_script(VALIDATION, &names.unwrap_or_default(), &data, VALIDATION_SCRIPT)
+}
+
+/// The page of `template`, with its data and what draws them.
+fn with_script(template: &str, title: &str, data: &Value, script: &str) -> String {
+    let (title, data) = (escape(title), inert(&data.to_string()));
+    let head = fill(HEAD, &[("title", &title), ("style", STYLE)]);
+    let scripts = [("charts", CHARTS), ("plots", PLOTS), ("script", script)];
     let values: Vec<_> =
-        [("title", title.as_str()), ("style", STYLE), ("data", &data)].into_iter().chain(scripts).collect();
-    fill(VALIDATION, &values)
+        [("head", head.as_str()), ("title", &title), ("data", &data)].into_iter().chain(scripts).collect();
+    fill(template, &values)
 }
 
 /// `template` with each `{{name}}` replaced by its value; values are not searched again.
@@ -117,7 +114,9 @@ mod tests {
 
     #[test]
     fn the_page_names_no_network_address() {
-        for (name, text) in [("html", PAGE), ("css", STYLE), ("charts", CHARTS), ("plots", PLOTS), ("script", SCRIPT)] {
+        for (name, text) in
+            [("head", HEAD), ("html", PAGE), ("css", STYLE), ("charts", CHARTS), ("plots", PLOTS), ("script", SCRIPT)]
+        {
             assert!(!text.contains("://") && !text.contains("@import"), "{name}");
         }
     }
