@@ -62,7 +62,7 @@ impl Examples {
             Some(Example {
                 merits: (merits(&quality, scores)? - &mean).component_div(&deviation),
                 genes: genotype.genes().to_vec(),
-                macs: scores.get("macs").map_or(0.0, |score| score.value),
+                macs: scores.get("macs")?.value,
                 label: scored.truth.values[at],
             })
         };

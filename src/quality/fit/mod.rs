@@ -21,7 +21,8 @@ use std::fmt;
 const DRAWS: usize = 20;
 
 /// Indicators that a fit looks at beside its recipe's.
-const FEATURES: [&str; 7] = ["ntk_transfer", "ntk_entropy", "pca_entropy", "naswot", "grad_sign", "l2_norm", "params"];
+const FEATURES: [&str; 8] =
+    ["ntk_transfer", "ntk_entropy", "pca_entropy", "naswot", "grad_sign", "l2_norm", "params", "macs"];
 
 /// What some labels bring on a space.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
