@@ -120,15 +120,17 @@ impl Worker {
     }
 }
 
+/// Whose failure it is that a model can't be measured, and the reason with the file's name.
+type OwnFailure = (FailureKind, String);
+
 /// Prepares a model and runs it once; the inner error is the model's own.
-#[allow(clippy::type_complexity)]
 fn load(
     runtime: &dyn Runtime,
     session: &SessionOptions,
     job: &JobRequest,
     request: &MeasureRequest,
     stage: &mut dyn FnMut(Stage) -> Result<(), Failure>,
-) -> Result<Result<Loaded, (FailureKind, String)>, Failure> {
+) -> Result<Result<Loaded, OwnFailure>, Failure> {
     stage(Stage::Load)?;
     let memory = PeakMemory::begin();
     let options = SessionOptions { input_dims: job.input_dims.clone(), ..session.clone() };
@@ -157,8 +159,7 @@ fn load(
     Ok(Ok(Loaded { session, options, model_sha256, load_s, peak_memory_mib, first_run_s, energy_j: None }))
 }
 
-/// Whose failure it is, and the reason with the file's name.
-fn failure(job: &JobRequest, error: &RuntimeError) -> (FailureKind, String) {
+fn failure(job: &JobRequest, error: &RuntimeError) -> OwnFailure {
     let reason = match error {
         RuntimeError::Run(_) => format!("{}: {error}", job.model.display()),
         _ => error.to_string(),
