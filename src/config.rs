@@ -10,7 +10,7 @@ use crate::sampler::Nsga2Options;
 use crate::space::NetworkChanges;
 use crate::yaml::{self, YamlError};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A study, as a user writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +74,24 @@ pub struct LatencySection {
     pub at_most_ms: Option<f64>,
     /// How candidates are timed, where not as the profile says.
     pub protocol: Option<Protocol>,
+    /// Where the figures come from.
+    #[serde(default)]
+    pub source: LatencySource,
+    /// The lookup table that predicts, where one does.
+    pub table: Option<PathBuf>,
+}
+
+/// Where a latency objective's figures come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LatencySource {
+    /// Every candidate is measured.
+    #[default]
+    Measured,
+    /// A lookup table predicts all of them.
+    Predicted,
+    /// A lookup table predicts; what could enter the front is measured.
+    Mixed,
 }
 
 /// A bound.

@@ -194,7 +194,7 @@ fn front(place: &Workplace, name: &str) -> Value {
     let mut front: Value = serde_json::from_str(&text).unwrap();
     front["created"] = Value::Null;
     for summary in ["search", "control"] {
-        for time in ["scoring_s", "exporting_s", "measuring_s", "total_s"] {
+        for time in ["scoring_s", "exporting_s", "loading_s", "measuring_s", "waiting_s", "total_s"] {
             front[summary][time] = Value::Null;
         }
     }
@@ -363,7 +363,7 @@ fn ctrl_c_finishes_the_running_trial_and_the_same_command_goes_on() {
     let finished = search.finish();
     assert!(begin.elapsed() < Duration::from_secs(5));
     assert_eq!((finished.code, finished.stdout.as_str()), (Some(130), ""), "{finished:?}");
-    assert!(finished.stderr.contains("tegu: finishing the trial that is running; once more to stop at once\n"));
+    assert!(finished.stderr.contains("tegu: finishing what is running; once more to stop at once\n"));
     assert!(finished.stderr.ends_with("tegu: interrupted: the same command goes on where it stopped\n"));
     let stored = Stored::read(&place.folder("small"));
     assert!((4..20).contains(&stored.trials.len()), "{}", stored.trials.len());

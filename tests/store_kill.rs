@@ -44,7 +44,7 @@ fn store_trials(path: &Path, count: u64) {
     // The test harness has begun a line.
     writeln!(stdout).unwrap();
     for number in store.trials(SAMPLER).unwrap().len() as u64..count {
-        store.put_measurement(&measurement(number)).unwrap();
+        store.put_measurements(&[measurement(number)]).unwrap();
         store.put_trial(&trial(number)).unwrap();
         writeln!(stdout, "stored {number}").unwrap();
         stdout.flush().unwrap();

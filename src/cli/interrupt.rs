@@ -13,7 +13,7 @@ pub(super) fn listen() {
             if INTERRUPTED.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
-            eprintln!("\ntegu: finishing the trial that is running; once more to stop at once");
+            eprintln!("\ntegu: finishing what is running; once more to stop at once");
         };
         if let Err(error) = ctrlc::set_handler(handler) {
             tracing::warn!("Ctrl-C will stop at once: {error}");

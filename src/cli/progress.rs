@@ -80,6 +80,16 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// What goes on within a batch.
+    fn say(&self, message: &str) {
+        match &self.style {
+            Style::Bar(bar) => bar.set_message(message.to_owned()),
+            _ => tracing::debug!("{message}"),
+        }
+    }
+}
+
 /// Rate and time left.
 fn pace(done: usize, left: usize, elapsed: Duration) -> String {
     if done == 0 || elapsed.is_zero() {
@@ -94,7 +104,10 @@ impl Observer for Progress {
     fn on(&mut self, event: &Event) {
         match event {
             Event::Reference { done, total } => self.show("reference", *done, *total, false, ""),
-            Event::Scoring { done, total } => tracing::debug!("scored {done} of {total}"),
+            Event::Scoring { done, total } => self.say(&format!("scored {done} of {total}")),
+            Event::Measuring { done, together, total } => {
+                self.say(&format!("measuring {} to {} of {total}", done + 1, done + together));
+            }
             Event::Trial { role, record, done, total, resumed, hypervolume } => {
                 let name = match role {
                     Role::Search => "search",

@@ -64,8 +64,11 @@ fn announcement(plan: &Plan, folder: &std::path::Path) -> String {
     };
     let sampler = plan.sampler().map(|sampler| sampler.name().to_owned()).unwrap_or_default();
     let objectives: Vec<&str> = plan.objectives.as_slice().iter().map(|objective| objective.name.as_str()).collect();
-    let devices: Vec<String> =
-        plan.devices.iter().map(|profile| format!("{} ({})", profile.name, profile.description.trim())).collect();
+    let devices: Vec<String> = plan
+        .devices
+        .iter()
+        .map(|device| format!("{} ({})", device.profile.name, device.profile.description.trim()))
+        .collect();
     let mut text = format!("study      {} in {}\n", plan.config.study, folder.display());
     text +=
         &format!("space      {}: {} architectures, {}\n", plan.space.name, plan.space.size(), plan.space.description);

@@ -9,7 +9,7 @@ use super::child::WorkerProcess;
 use super::message::{CheckRequest, JobRequest, MeasureRequest, OptimizeRequest, Request, Setup};
 use super::{Device, DeviceError, HardwareProfile, Job, OpenOptions, Stage};
 use crate::latency::statistics::median;
-use crate::latency::{Measurement, Protocol};
+use crate::latency::{Measurement, Pace, Protocol};
 use crate::onnx;
 use crate::runtime::SessionOptions;
 use std::collections::VecDeque;
@@ -208,14 +208,18 @@ impl LocalDevice {
 
     /// States all figures for the same pace of the machine.
     fn rescale<'a>(&mut self, measured: impl Iterator<Item = &'a mut Measurement>) {
-        let measured: Vec<&mut Measurement> = measured.filter(|one| one.reference.is_some()).collect();
+        let mut measured: Vec<&mut Measurement> = measured.filter(|one| one.reference.is_some()).collect();
         let paces: Vec<f64> = measured.iter().flat_map(|one| &one.reference).map(|found| found.p50_ms).collect();
         if paces.is_empty() {
             return;
         }
         self.reference_ms.push(median(&paces));
-        let pace = median(&self.reference_ms);
-        measured.into_iter().for_each(|one| one.rescale(pace));
+        let reference_ms = median(&self.reference_ms);
+        for one in &mut measured {
+            if let Some(pace) = one.pace() {
+                one.state_for(&Pace { reference_ms, ..pace });
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where a model is measured: a worker process on this machine, or the records of an earlier study.
+//! Where a model is measured: a worker process on this machine, or the records of an earlier study; or what a table says.
 //!
 //! Foreign code (runtimes, execution providers) runs in the worker only. When it crashes, hangs or eats the
 //! memory, one measurement fails with a reason, and the next one gets a new worker.
@@ -10,12 +10,14 @@ mod message;
 mod pin;
 mod profile;
 mod replay;
+mod table;
 pub mod worker;
 
 pub use local::LocalDevice;
 pub use message::Stage;
 pub use profile::{Budget, HardwareProfile, Limits, Location, Precision, ProfileError};
 pub use replay::{Record, ReplayDevice};
+pub use table::{LatencyCsv, LatencyRow, read_latencies};
 
 use crate::genotype::ArchId;
 use crate::latency::Measurement;
@@ -86,11 +88,15 @@ pub struct OpenOptions {
 /// Gets the device of `profile` ready.
 ///
 /// # Errors
-/// If it is a replay whose records can't be read.
+/// If it is a replay whose records can't be read, or a table, which runs no model.
 pub fn open(profile: HardwareProfile, options: OpenOptions) -> Result<Box<dyn Device>, DeviceError> {
     Ok(match profile.location {
         Location::Local => Box::new(LocalDevice::new(profile, options)),
         Location::Replay { .. } => Box::new(ReplayDevice::new(profile)?),
+        Location::Table { file, .. } => {
+            let reason = "a table of latencies answers for architectures in a search, it runs no model".to_owned();
+            return Err(DeviceError::Records { study: file, reason });
+        }
     })
 }
 
@@ -164,7 +170,7 @@ pub enum DeviceError {
     /// The file is no ONNX model.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
-    /// The records of a replay can't be used.
+    /// The records of a replay, or a table, can't be used.
     #[error("{study}: {reason}", study = study.display())]
     Records {
         /// The file.

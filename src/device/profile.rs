@@ -1,6 +1,6 @@
 //! A hardware profile: what a device is, how it is measured, and what may not be exceeded on it.
 
-use crate::latency::{Protocol, ProtocolError};
+use crate::latency::{Protocol, ProtocolError, Unit};
 use crate::runtime::{ExecutionProvider, RuntimeKind};
 use crate::yaml::{self, YamlError};
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,15 @@ pub enum Location {
         study: PathBuf,
         /// Which device's records; needed where they are of several.
         device: Option<String>,
+    },
+    /// Nowhere: a CSV of architectures and latencies answers.
+    Table {
+        /// The file; relative to the profile's own.
+        file: PathBuf,
+        /// Its column of latencies; `latency_ms`, `latency`, `latency_us` or `latency_s` where absent.
+        column: Option<String>,
+        /// Their unit; that of the column's name where absent.
+        unit: Option<Unit>,
     },
 }
 
@@ -187,8 +196,8 @@ impl HardwareProfile {
         if let Err(reason) = profile.check() {
             return Err(ProfileError::Invalid { path: path.to_owned(), reason });
         }
-        if let Location::Replay { study, .. } = &mut profile.location {
-            *study = path.parent().unwrap_or(Path::new("")).join(&*study);
+        if let Location::Replay { study: file, .. } | Location::Table { file, .. } = &mut profile.location {
+            *file = path.parent().unwrap_or(Path::new("")).join(&*file);
         }
         Ok(profile)
     }
@@ -326,7 +335,7 @@ mod tests {
     fn a_misspelt_location_is_named() {
         check(
             "location: locl",
-            "dir/a.yaml:3:11: location: unknown variant `locl`, expected `local` or `replay`; did you mean `local`?",
+            "dir/a.yaml:3:11: location: unknown variant `locl`, expected one of `local`, `replay`, `table`; did you mean `local`?",
         );
         check(
             "location: {replay: {studdy: a}}",
@@ -334,7 +343,7 @@ mod tests {
         );
         check(
             "location: {reply: {study: a}}",
-            "dir/a.yaml:3:12: location: unknown variant `reply`, expected `local` or `replay`; did you mean `replay`?",
+            "dir/a.yaml:3:12: location: unknown variant `reply`, expected one of `local`, `replay`, `table`; did you mean `replay`?",
         );
     }
 

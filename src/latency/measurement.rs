@@ -55,6 +55,16 @@ pub struct ReferenceFigures {
     pub slowdown: Option<f64>,
 }
 
+/// The pace of a machine: how long a reference model takes there. Figures that are stated for one pace are comparable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pace {
+    /// SHA-256 of the reference model, hexadecimal.
+    pub model_sha256: String,
+    /// Its time in ms.
+    pub reference_ms: f64,
+}
+
 /// The latency of one model on one device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
@@ -270,18 +280,36 @@ impl Measurement {
         }
     }
 
-    /// States the corrected figures for a machine on which the reference takes `scale_ms`, so that measurements of
-    /// one device are comparable whenever they were made; the more is corrected, the wider the interval gets. Without
-    /// a reference nothing changes.
-    pub fn rescale(&mut self, scale_ms: f64) {
-        if let Some(reference) = &mut self.reference {
-            let factor = scale_ms / reference.scale_ms;
-            reference.scale_ms = scale_ms;
+    /// The pace that its figures are stated for; none without a reference.
+    pub fn pace(&self) -> Option<Pace> {
+        let reference = self.reference.as_ref()?;
+        Some(Pace { model_sha256: reference.model_sha256.clone(), reference_ms: reference.scale_ms })
+    }
+
+    /// States the corrected figures for this pace, so that measurements of one device are comparable whenever they were
+    /// made; the more is corrected, the wider the interval gets. Without the same reference nothing changes.
+    pub fn state_for(&mut self, pace: &Pace) {
+        let same = |reference: &&mut ReferenceFigures| reference.model_sha256 == pace.model_sha256;
+        if let Some(reference) = self.reference.as_mut().filter(same).filter(|one| one.scale_ms != pace.reference_ms) {
+            let factor = pace.reference_ms / reference.scale_ms;
+            reference.scale_ms = pace.reference_ms;
             let doubt = DOUBT * factor.ln() * self.p50_ms;
             let arm = |end: f64| (end - self.p50_ms).hypot(doubt);
             let [low, high] = [self.p50_ms - arm(self.ci95_ms[0]), self.p50_ms + arm(self.ci95_ms[1])];
             self.p50_ms = round_ms(self.p50_ms * factor);
             self.ci95_ms = [low.max(0.0), high].map(|end| round_ms(end * factor));
+        }
+    }
+
+    /// Multiplies the corrected figures by what other models than the reference say of the machine, which makes them ones for
+    /// `pace`.
+    pub fn calibrate(&mut self, factor: f64, pace: Option<&Pace>) {
+        self.p50_ms = round_ms(self.p50_ms * factor);
+        self.ci95_ms = self.ci95_ms.map(|end| round_ms(end * factor));
+        if let (Some(reference), Some(pace)) = (&mut self.reference, pace)
+            && reference.model_sha256 == pace.model_sha256
+        {
+            reference.scale_ms = pace.reference_ms;
         }
     }
 

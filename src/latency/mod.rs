@@ -14,6 +14,7 @@ mod memory;
 mod protocol;
 mod reference;
 pub mod statistics;
+mod unit;
 
 pub use compare::{Comparison, compare, compare_intervals};
 pub use energy::EnergyCounter;
@@ -21,8 +22,9 @@ pub use figures::{Figures, figures};
 pub use host::{Host, HostState};
 pub use long::{Sustained, Throughput, Window, sustain, throughput};
 pub use measure::{Bench, Samples, StopReason, Who, measure, measure_in_turns};
-pub use measurement::{Measured, Measurement, ReferenceFigures, Verdict};
+pub use measurement::{Measured, Measurement, Pace, ReferenceFigures, Verdict};
 pub use memory::PeakMemory;
 pub(crate) use memory::resident_bytes;
 pub use protocol::{FEWEST_ROUNDS, Protocol, ProtocolError};
 pub use reference::reference_model;
+pub use unit::Unit;

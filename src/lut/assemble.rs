@@ -59,6 +59,7 @@ fn header(options: &BuildOptions, journal: &Journal) -> Header {
         provider_options: measured.provider_options.clone(),
         threads: measured.threads,
         batch: measured.batch,
+        pace: measured.pace(),
         seed: options.seed,
         made_by: format!("tegu {}", env!("CARGO_PKG_VERSION")),
     }

@@ -4,6 +4,7 @@
 //! they tell about the operators. Operators that none of the timed networks has are timed in chains of their own.
 
 use super::LutError;
+use super::anchors::{Anchors, TOGETHER};
 use super::assemble;
 use super::choose::Design;
 use super::counted;
@@ -16,6 +17,7 @@ use super::table::{FailedEntry, LatencyTable, Method, Role, Timed};
 use crate::device::{Device, DeviceError, Job};
 use crate::genotype::ArchId;
 use crate::graph::Graph;
+use crate::latency::Measurement;
 use crate::latency::statistics::median;
 use crate::space::SearchSpace;
 use rand::SeedableRng;
@@ -38,8 +40,6 @@ const RANDOM_WANTED: usize = 60;
 const ROUNDS: usize = 10;
 /// An error that is not this much less than the best before is no progress.
 const PROGRESS: f64 = 0.03;
-/// Networks measured together.
-const TOGETHER: usize = 10;
 /// The fewest timed networks that a table is made of.
 const FEWEST: usize = 5;
 /// Further networks that are looked at for operators that the timed ones lack.
@@ -271,7 +271,10 @@ impl Builder<'_> {
                 Ok(Job { arch_id: task.arch_id.clone(), ..Job::of_model(model) })
             };
             let jobs: Vec<Job> = together.iter().map(export).collect::<Result<_, LutError>>()?;
-            let answers = self.device.measure_all(&jobs);
+            let answers = match self.anchors()? {
+                Some(anchors) => anchors.measure(self.device, &jobs),
+                None => self.device.measure_all(&jobs),
+            };
             for ((task, job), answer) in together.iter().zip(&jobs).zip(answers) {
                 remove(&job.model);
                 self.keep(task, answer)?;
@@ -282,14 +285,22 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn keep(&mut self, task: &Task, answer: Result<crate::latency::Measurement, DeviceError>) -> Result<(), LutError> {
+    fn anchors(&mut self) -> Result<Option<Anchors>, LutError> {
+        let pace = self.journal.measurement.as_ref().and_then(Measurement::pace);
+        Anchors::of(&self.journal.timed, pace, self.space, &mut self.extractor)
+    }
+
+    fn keep(&mut self, task: &Task, answer: Result<Measurement, DeviceError>) -> Result<(), LutError> {
         let at_s = self.spent_s();
         match answer {
             Ok(measured) if measured.p50_ms <= 0.0 => {
                 let reason = "measured as 0 ms: faster than the clock tells".to_owned();
                 self.journal.put_failed(at_s, FailedEntry { entry: task.arch.clone(), reason })
             }
-            Ok(measured) => {
+            Ok(mut measured) => {
+                if let Some(pace) = self.journal.measurement.as_ref().and_then(Measurement::pace) {
+                    measured.state_for(&pace);
+                }
                 let timed = Timed {
                     arch: task.arch.clone(),
                     arch_id: task.arch_id.clone(),

@@ -1,11 +1,13 @@
 //! Holding a table against whole networks that it has not seen.
 
+use super::anchors::{Anchors, TOGETHER};
 use super::features::{Extractor, Network, network, remove};
 use super::operator::{Costs, count};
 use super::options::Observer;
 use super::table::{FailedEntry, LatencyTable, Prediction};
 use super::{BuildEvent, LutError};
 use crate::device::{Device, Job};
+use crate::latency::Measurement;
 use crate::latency::statistics::{median, quantile};
 use crate::space::SearchSpace;
 use crate::statistics::{kendall, spearman};
@@ -16,8 +18,6 @@ use std::collections::HashSet;
 
 /// Makes another stream than the build's.
 const STREAM: u64 = 0x6865_6c64_6f75_7400;
-/// Networks measured together.
-const TOGETHER: usize = 10;
 
 /// A network that the table had not seen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -134,6 +134,10 @@ pub fn validate(
         .iter()
         .map(|table| Extractor::new(table.header.method, table.header.batch))
         .collect::<Result<_, LutError>>()?;
+    let anchors = match (tables.first(), extractors.first_mut()) {
+        (Some(table), Some(extractor)) => Anchors::of(&table.networks, table.header.pace.clone(), space, extractor)?,
+        _ => None,
+    };
     let mut checked: Vec<Vec<CheckedNetwork>> = vec![vec![]; tables.len()];
     let (mut failed, total): (Vec<FailedEntry>, usize) = (vec![], drawn.len());
     for together in drawn.chunks(TOGETHER) {
@@ -153,16 +157,19 @@ pub fn validate(
             let model = extractors[0].export(&network.graph)?;
             jobs.push(Job { arch_id: Some(network.arch_id.clone()), ..Job::of_model(model) });
         }
-        let answers = device.measure_all(&jobs);
+        let answers = match &anchors {
+            Some(anchors) => anchors.measure(device, &jobs),
+            None => device.measure_all(&jobs),
+        };
         let of_network = predictions.chunks(tables.len().max(1));
         for (((network, job), of_tables), answer) in together.iter().zip(&jobs).zip(of_network).zip(answers) {
             remove(&job.model);
             match answer {
                 Ok(measured) => {
-                    for (checked, (prediction, estimated)) in checked.iter_mut().zip(of_tables) {
+                    for ((table, checked), (prediction, estimated)) in tables.iter().zip(&mut checked).zip(of_tables) {
                         checked.push(CheckedNetwork {
                             arch: network.arch.clone(),
-                            measured_ms: measured.p50_ms,
+                            measured_ms: at_pace(&measured, table),
                             predicted_ms: prediction.p50_ms,
                             interval90_ms: prediction.interval90_ms,
                             estimated: *estimated,
@@ -181,6 +188,15 @@ pub fn validate(
         return Err(LutError::TooFew { measured: 0, wanted: 1, first });
     }
     Ok(checked.into_iter().map(|checked| Validation::new(checked, dead, failed.clone())).collect())
+}
+
+/// The median latency in ms, stated for the pace that the table's times are stated for.
+fn at_pace(measured: &Measurement, table: &LatencyTable) -> f64 {
+    let mut stated = Measurement { samples_s: vec![], ..measured.clone() };
+    if let Some(pace) = &table.header.pace {
+        stated.state_for(pace);
+    }
+    stated.p50_ms
 }
 
 /// What `table` predicts, and how many of the operators it has no measurement of.

@@ -1,4 +1,5 @@
-//! What is different between two tables, beyond their noise.
+//! What is different between two tables, beyond their noise. Where both were measured beside the same reference model, their
+//! times are compared at the first one's pace: that the whole machine was slower is one fact, which the headers say.
 
 use super::table::{Entry, LatencyTable};
 use crate::latency::statistics::median;
@@ -34,15 +35,19 @@ pub struct Difference {
 
 /// Compares two tables.
 pub fn diff(before: &LatencyTable, after: &LatencyTable) -> Difference {
-    let times = |entry: &Entry, table: &LatencyTable| {
-        let low = entry.ci_lo_us.unwrap_or(entry.p50_us) * table.scale;
-        (entry.p50_us * table.scale, low, entry.ci_hi_us.unwrap_or(entry.p50_us) * table.scale)
+    let factor = match (&before.header.pace, &after.header.pace) {
+        (Some(a), Some(b)) if a.model_sha256 == b.model_sha256 => a.reference_ms / b.reference_ms,
+        _ => 1.0,
+    };
+    let times = |entry: &Entry, scale: f64| {
+        let (low, high) = (entry.ci_lo_us.unwrap_or(entry.p50_us), entry.ci_hi_us.unwrap_or(entry.p50_us));
+        (entry.p50_us * scale, low * scale, high * scale)
     };
     let both = before.entries.iter().filter_map(|(key, entry)| Some((key, entry, after.entries.get(key)?)));
     let mut changes: Vec<Change> = both
         .map(|(key, old, new)| {
             let ((before_us, before_low, before_high), (after_us, after_low, after_high)) =
-                (times(old, before), times(new, after));
+                (times(old, before.scale), times(new, after.scale * factor));
             let beyond_noise = before_high < after_low || after_high < before_low;
             Change { key: key.clone(), before_us, after_us, beyond_noise }
         })
@@ -78,6 +83,7 @@ fn headers(before: &LatencyTable, after: &LatencyTable) -> Vec<(String, String, 
             ("provider_options", format!("{:?}", header.provider_options)),
             ("threads", header.threads.to_string()),
             ("batch", header.batch.to_string()),
+            ("reference_ms", header.pace.as_ref().map(|pace| pace.reference_ms.to_string()).unwrap_or_default()),
             ("made_by", header.made_by.clone()),
         ]
     };

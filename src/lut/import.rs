@@ -15,35 +15,16 @@ use super::counted::counted_operators;
 use super::features::SpaceRef;
 use super::operator::{Costs, count};
 use super::table::{Entry, GraphView, Header, LatencyTable, Method, Role, Status, Timed};
+use crate::device::read_latencies;
 use crate::genotype::ArchId;
 use crate::graph::Graph;
+use crate::latency::Unit;
 use crate::space::Scale;
 use crate::statistics::spearman;
 use crate::yaml;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// Unit of the latencies in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Milliseconds.
-    Ms,
-    /// Microseconds.
-    Us,
-    /// Seconds.
-    S,
-}
-
-impl Unit {
-    fn in_us(self) -> f64 {
-        match self {
-            Self::Us => 1.0,
-            Self::Ms => 1e3,
-            Self::S => 1e6,
-        }
-    }
-}
 
 /// What a file does not say of itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +88,7 @@ fn header(path: &Path, options: &ImportOptions, method: Method, space: Option<Sp
         provider_options: BTreeMap::new(),
         threads: 0,
         batch: 1,
+        pace: None,
         seed: 0,
         made_by: format!("imported from {file}"),
     }
@@ -151,30 +133,10 @@ fn collect(value: &Value, key: &str, unit_us: f64, entries: &mut BTreeMap<String
 
 fn csv_table(path: &Path, options: &ImportOptions) -> Result<Imported, LutError> {
     let invalid = |reason: String| LutError::Invalid { path: path.to_owned(), reason };
-    let mut reader = csv::Reader::from_path(path).map_err(|error| invalid(error.to_string()))?;
-    let columns = reader.headers().map_err(|error| invalid(error.to_string()))?.clone();
-    let place = |names: &[&str]| {
-        let found = names.iter().find_map(|name| columns.iter().position(|column| column == *name));
-        let known = || columns.iter().map(|column| format!("`{column}`")).collect::<Vec<_>>().join(", ");
-        found.ok_or_else(|| invalid(format!("no column `{}`: there are {}", names[0], known())))
-    };
-    let arch = place(&["arch", "arch_str", "architecture"])?;
-    let latency = match &options.column {
-        Some(column) => place(&[column])?,
-        None => place(&["latency_ms", "latency", "latency_us"])?,
-    };
-    let (mut rows, mut left_out) = (vec![], 0);
-    for (at, row) in reader.records().enumerate() {
-        let row = row.map_err(|error| invalid(error.to_string()))?;
-        let (arch, text) = (&row[arch], row[latency].trim());
-        let value: Option<f64> = if text.is_empty() { None } else { text.parse().ok() };
-        match value.filter(|value| value.is_finite()) {
-            Some(value) if value > 0.0 => rows.push((arch.to_owned(), value * options.unit.in_us() / 1e3)),
-            Some(_) => left_out += 1,
-            None if text.is_empty() => left_out += 1,
-            None => return Err(invalid(format!("line {}: `{text}`, expected a latency", at + 2))),
-        }
-    }
+    let all = read_latencies(path, options.column.as_deref(), Some(options.unit)).map_err(invalid)?;
+    let count = all.len();
+    let rows: Vec<(String, f64)> = all.into_iter().filter_map(|(arch, ms)| Some((arch, ms?))).collect();
+    let left_out = count - rows.len();
     if let Some(space) = &options.space {
         let mut found = from_latencies(space, &rows, header(path, options, Method::Counted, Some(space.clone())))?;
         found.left_out += left_out;

@@ -6,6 +6,7 @@
 //! in the table itself with what was measured. [`Method::Micro`] times each operator alone, as tables usually are made, for
 //! comparison. Intervals are conformal: errors of networks that the fit was not given.
 
+mod anchors;
 mod assemble;
 mod build;
 mod check;
@@ -28,7 +29,7 @@ pub use counted::counted_operators;
 pub use diff::{Change, Difference, diff};
 pub use features::{Extractor, SpaceRef};
 pub use fused::fused_operators;
-pub use import::{ImportOptions, Imported, Unit, from_latencies, import};
+pub use import::{ImportOptions, Imported, from_latencies, import};
 pub use operator::{Costs, Counts, OpCost, Operator, count};
 pub use options::{BuildEvent, BuildOptions, Observer, Unwatched, brief};
 pub use table::{

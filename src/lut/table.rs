@@ -6,7 +6,7 @@ use super::fit::{conformal, estimate};
 use super::operator::{Counts, OpCost};
 use crate::device::HardwareProfile;
 use crate::graph::{Graph, GraphError};
-use crate::latency::Host;
+use crate::latency::{Host, Pace};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -116,6 +116,9 @@ pub struct Header {
     pub threads: usize,
     /// Samples in one run.
     pub batch: usize,
+    /// The pace of the machine that the times are stated for; absent where no reference model ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
     /// Seed of the networks' choice.
     pub seed: u64,
     /// Version of Tegu that made it, or what it was imported from.
@@ -286,6 +289,13 @@ impl LatencyTable {
         }
         file.persist(path).map_err(|error| failed(error.error))?;
         Ok(())
+    }
+
+    /// SHA-256 of its content, hexadecimal.
+    pub fn sha256(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let json = serde_json::to_vec(self).expect("a table is plain data");
+        crate::genotype::hex(&Sha256::digest(json))
     }
 
     /// Half the width of the 90 % interval, relative to the prediction.

@@ -59,7 +59,10 @@ pub fn transfer(
         (vec![], vec![], None);
     for (timed, answer) in chosen.iter().zip(answers) {
         match answer {
-            Ok(measurement) => {
+            Ok(mut measurement) => {
+                if let Some(pace) = measured.first().and_then(Measurement::pace) {
+                    measurement.state_for(&pace);
+                }
                 predicted.push(table.predict(&timed.counts)?.p50_ms);
                 measured.push(measurement);
             }
@@ -116,7 +119,7 @@ fn calibrated(table: &LatencyTable, device: &dyn Device, predicted: &[f64], meas
     header.runtime_version = first.runtime_version.clone();
     header.execution_provider = first.execution_provider.clone();
     header.provider_options = first.provider_options.clone();
-    (header.threads, header.batch) = (first.threads, first.batch);
+    (header.threads, header.batch, header.pace) = (first.threads, first.batch, first.pace());
     new
 }
 

@@ -3,11 +3,13 @@
 //! a dominates b: a is nowhere greater than b and somewhere less. With constraints (Deb et al. 2002, section VI): the
 //! feasible dominates the infeasible; of two infeasible vectors the one with the lesser violation dominates.
 
+mod beyond_noise;
 mod hypervolume;
 mod sort;
 
 use crate::objective::ObjectiveVector;
 
+pub use beyond_noise::{FrontBeyondNoise, Measured};
 pub use hypervolume::hypervolume;
 pub use sort::{crowding_distances, non_dominated_fronts};
 

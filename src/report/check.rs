@@ -40,14 +40,17 @@ impl StudyReport {
             }
             for (device, measured) in &trial.measurements {
                 let [low, high] = measured.ci95_ms;
-                let times = [measured.p50_ms, low, high, measured.load_ms, measured.first_run_ms];
+                let once = [measured.load_ms, measured.first_run_ms].into_iter().flatten();
+                let times: Vec<f64> = [measured.p50_ms, low, high].into_iter().chain(once).collect();
                 if !times.into_iter().chain(measured.p90_ms).all(f64::is_finite) {
                     return invalid(field(device), "expected finite times");
                 }
             }
         }
         let summaries = [Some(&self.search), self.control.as_ref()].into_iter().flatten();
-        let seconds = |s: &SearchSummary| [s.hypervolume, s.scoring_s, s.exporting_s, s.measuring_s, s.total_s];
+        let seconds = |s: &SearchSummary| {
+            [s.hypervolume, s.scoring_s, s.exporting_s, s.loading_s, s.measuring_s, s.waiting_s, s.total_s]
+        };
         let history = self.hypervolume_history.iter().flat_map(|p| [Some(p.search), p.control]).flatten();
         let numbers = summaries
             .flat_map(seconds)

@@ -9,10 +9,10 @@ use crate::genotype::ArchId;
 use crate::indicator;
 use crate::latency::Measurement;
 use crate::objective::ObjectiveVector;
-use crate::pareto::ParetoFront;
+use crate::pareto::{FrontBeyondNoise, Measured, ParetoFront};
 use crate::quality::QualityFacts;
-use crate::study::store::{self, IndicatorOutcome, Store, TrialRecord};
-use crate::study::{MODELS, StudyFacts, model_file, vector};
+use crate::study::store::{self, EstimateRecord, EstimateSource, IndicatorOutcome, Store, TrialRecord};
+use crate::study::{LATENCY, MODELS, StudyError, StudyFacts, measured, model_file, vector};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -26,7 +26,7 @@ pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError>
         reason: format!("{} has no study that has begun", folder.display()),
     })?;
     let config: serde_json::Value = store.fact("config")?.unwrap_or_default();
-    let devices = store.devices()?;
+    let devices: Vec<String> = facts.objectives.as_slice().iter().filter_map(device_of).collect();
     let search = store.trials(&facts.search)?;
     let control = facts.control.as_deref().map(|name| store.trials(name)).transpose()?;
     let reference: Option<Vec<f64>> = store.fact("reference_point")?;
@@ -38,7 +38,8 @@ pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError>
         }
     }
     let vectors: Vec<_> = search.iter().map(|record| vector(&facts.objectives, record)).collect();
-    let front = front(&vectors);
+    let noisy = search.iter().map(|record| measured(store, &facts.objectives, record));
+    let front = front(&noisy.collect::<Result<Vec<_>, _>>().map_err(|error| invalid(&error))?);
     for (index, row) in trials.iter_mut().enumerate() {
         row.on_front = front.contains(&index);
     }
@@ -86,14 +87,19 @@ pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError>
     Ok(report)
 }
 
-/// Indexes of the non-dominated vectors among those that keep all bounds.
-fn front(vectors: &[Option<ObjectiveVector>]) -> Vec<usize> {
-    let feasible = |vector: &Option<ObjectiveVector>| vector.clone().filter(ObjectiveVector::is_feasible);
-    let complete = vectors.iter().enumerate().filter_map(|(index, vector)| Some((index, feasible(vector)?)));
-    let front: ParetoFront<usize> = complete.collect();
-    let mut indexes: Vec<usize> = front.members().iter().map(|(index, _)| *index).collect();
-    indexes.sort_unstable();
-    indexes
+/// Indexes of those that nothing dominates beyond noise, among those that keep all bounds.
+fn front(measured: &[Option<Measured>]) -> Vec<usize> {
+    let mut front = FrontBeyondNoise::new();
+    for (index, measured) in measured.iter().enumerate() {
+        if let Some(measured) = measured.as_ref().filter(|measured| measured.vector.is_feasible()) {
+            front.insert(index, measured.clone());
+        }
+    }
+    front.members().copied().collect()
+}
+
+fn invalid(error: &StudyError) -> ReportError {
+    ReportError::Invalid { field: "front".into(), reason: error.to_string() }
 }
 
 /// The hypervolume after each evaluation.
@@ -111,18 +117,17 @@ fn hypervolumes(vectors: &[Option<ObjectiveVector>], reference: Option<&[f64]>) 
 
 fn summary(sampler: &str, records: &[TrialRecord], hypervolumes: &[f64]) -> SearchSummary {
     let sum = |seconds: fn(&TrialRecord) -> f64| records.iter().map(seconds).sum::<f64>();
-    let scoring_s = sum(|record| record.seconds.scoring_s);
-    let exporting_s = sum(|record| record.seconds.exporting_s);
-    let measuring_s = sum(|record| record.seconds.measuring_s);
     SearchSummary {
         sampler: sampler.to_owned(),
         evaluations: records.len(),
         failed: records.iter().filter(|record| matches!(record.state, store::TrialState::Failed { .. })).count(),
         hypervolume: hypervolumes.last().copied().unwrap_or(0.0),
-        scoring_s,
-        exporting_s,
-        measuring_s,
-        total_s: scoring_s + exporting_s + measuring_s,
+        scoring_s: sum(|record| record.seconds.scoring_s),
+        exporting_s: sum(|record| record.seconds.exporting_s),
+        loading_s: sum(|record| record.seconds.loading_s),
+        measuring_s: sum(|record| record.seconds.measuring_s),
+        waiting_s: sum(|record| record.seconds.waiting_s),
+        total_s: sum(|record| record.seconds.total_s()),
     }
 }
 
@@ -139,8 +144,20 @@ fn row(
     };
     let mut measurements = BTreeMap::new();
     for device in devices {
-        if let Some(measurement) = measurement(store, &record.arch_id, device)? {
-            measurements.insert(device.clone(), summary_of(&measurement));
+        let shown = objectives.get(&format!("{LATENCY}{device}"));
+        let measured = measurement(store, &record.arch_id, device)?;
+        let estimated = store.estimate(&record.arch_id, device)?;
+        // A later trial of the same architecture may have been measured: what the trial itself went by is shown.
+        match (measured, estimated) {
+            (Some(measured), estimated)
+                if estimated.is_none() || shown.is_none_or(|shown| *shown == measured.p50_ms) =>
+            {
+                measurements.insert(device.clone(), summary_of(&measured));
+            }
+            (_, Some(estimated)) => {
+                measurements.insert(device.clone(), summary_of_estimate(&estimated));
+            }
+            _ => {}
         }
     }
     let known = |(name, outcome): (String, IndicatorOutcome)| Some((name, outcome.score()?.value));
@@ -180,8 +197,24 @@ fn summary_of(measurement: &Measurement) -> MeasurementSummary {
         p90_ms: measurement.p90_ms,
         verdict: measurement.verdict.to_string(),
         samples: measurement.samples,
-        load_ms: measurement.load_ms,
-        first_run_ms: measurement.first_run_ms,
+        load_ms: Some(measurement.load_ms),
+        first_run_ms: Some(measurement.first_run_ms),
+    }
+}
+
+fn summary_of_estimate(estimate: &EstimateRecord) -> MeasurementSummary {
+    let verdict = match estimate.source {
+        EstimateSource::Predicted => "predicted",
+        EstimateSource::Table => "table",
+    };
+    MeasurementSummary {
+        p50_ms: estimate.p50_ms,
+        ci95_ms: estimate.interval_ms,
+        p90_ms: None,
+        verdict: verdict.to_owned(),
+        samples: 0,
+        load_ms: None,
+        first_run_ms: None,
     }
 }
 
@@ -190,8 +223,13 @@ fn objective(objective: &crate::objective::Objective) -> ObjectiveInfo {
         name: objective.name.clone(),
         direction: objective.direction,
         unit: objective.unit.clone().unwrap_or_default(),
-        device: objective.name.strip_prefix(crate::study::LATENCY).map(str::to_owned),
+        device: device_of(objective),
     }
+}
+
+/// The device whose latency an objective is.
+fn device_of(objective: &crate::objective::Objective) -> Option<String> {
+    objective.name.strip_prefix(LATENCY).map(str::to_owned)
 }
 
 /// The TEG three, and those that the quality is made of.

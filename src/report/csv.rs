@@ -69,8 +69,8 @@ fn record(report: &StudyReport, row: &TrialRow) -> Vec<String> {
             text(measured.map(|m| m.ci95_ms[0])),
             text(measured.map(|m| m.ci95_ms[1])),
             text(measured.and_then(|m| m.p90_ms)),
-            text(measured.map(|m| m.load_ms)),
-            text(measured.map(|m| m.first_run_ms)),
+            text(measured.and_then(|m| m.load_ms)),
+            text(measured.and_then(|m| m.first_run_ms)),
             text(measured.map(|m| m.samples)),
             text(measured.map(|m| &m.verdict)),
         ]);

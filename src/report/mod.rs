@@ -186,7 +186,7 @@ pub struct TrialRow {
     /// Parameters that the output depends on, where known.
     #[serde(default)]
     pub live_params: Option<u64>,
-    /// Measurements by device.
+    /// Latencies by device.
     #[serde(default)]
     pub measurements: BTreeMap<String, MeasurementSummary>,
     /// The ONNX file that was measured, relative to the report's folder.
@@ -200,25 +200,26 @@ pub struct TrialRow {
     pub on_front: bool,
 }
 
-/// What one device measured of one trial.
+/// What one device measured of one trial, or what was said in its place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MeasurementSummary {
     /// Median latency of a run.
     pub p50_ms: f64,
-    /// 95 % confidence interval of the median.
+    /// 95 % confidence interval of the median; 90 % of a prediction.
     pub ci95_ms: [f64; 2],
     /// 90th percentile.
     #[serde(default)]
     pub p90_ms: Option<f64>,
-    /// Whether the measurement can be trusted: `stable`, or what is wrong with it, which is then shown with it.
+    /// Whether the measurement can be trusted: `stable`, or what is wrong with it, which is then shown with it;
+    /// `predicted` or `table` where there is none, and the interval is then that of the prediction.
     pub verdict: String,
     /// Timed runs.
     pub samples: usize,
-    /// Loading and preparing the model.
-    pub load_ms: f64,
-    /// The first run, before any warm-up.
-    pub first_run_ms: f64,
+    /// Loading and preparing the model; absent where nothing was measured.
+    pub load_ms: Option<f64>,
+    /// The first run, before any warm-up; absent where nothing was measured.
+    pub first_run_ms: Option<f64>,
 }
 
 /// What a search reached and cost.
@@ -237,8 +238,14 @@ pub struct SearchSummary {
     pub scoring_s: f64,
     /// Seconds spent on ONNX files.
     pub exporting_s: f64,
+    /// Seconds spent on preparing sessions and their first runs.
+    #[serde(default)]
+    pub loading_s: f64,
     /// Seconds spent on measurements.
     pub measuring_s: f64,
+    /// Seconds spent on all else: predictions, the store, the sampler.
+    #[serde(default)]
+    pub waiting_s: f64,
     /// Seconds in all.
     pub total_s: f64,
 }

@@ -63,8 +63,11 @@ function details(t) {
   const pairs = [["architecture", archCell(t)], ["id", el("code", {}, t.arch_id)]];
   for (const f of [...objectiveFields, ...otherIndicators, ...sizes]) if (known(f.value(t))) pairs.push([f.label, f.text(t)]);
   for (const [device, m] of Object.entries(t.measurements)) {
-    pairs.push([device, `median ${number(m.p50_ms)} ms, 95 % confidence ${number(m.ci95_ms[0])} to ${number(m.ci95_ms[1])} ms` +
-      (known(m.p90_ms) ? `, p90 ${number(m.p90_ms)} ms` : "") + `; ${m.samples} runs, ${m.verdict}; load ${number(m.load_ms)} ms, first run ${number(m.first_run_ms)} ms`]);
+    const interval = `${number(m.ci95_ms[0])} to ${number(m.ci95_ms[1])} ms`;
+    pairs.push([device, known(m.load_ms)
+      ? `median ${number(m.p50_ms)} ms, 95 % confidence ${interval}` + (known(m.p90_ms) ? `, p90 ${number(m.p90_ms)} ms` : "") +
+        `; ${m.samples} runs, ${m.verdict}; load ${number(m.load_ms)} ms, first run ${number(m.first_run_ms)} ms`
+      : `${number(m.p50_ms)} ms, not measured: ${m.verdict === "predicted" ? `predicted, 90 % interval ${interval}` : "from a table"}`]);
   }
   if (t.model) pairs.push(["model", modelLink(t, t.model)]);
   if (t.model_sha256) pairs.push(["SHA-256", el("code", {}, t.model_sha256)]);
@@ -159,8 +162,7 @@ function drawSummary() {
     ? `; with as many evaluations, ${controlName()} reached the same hypervolume.`
     : `; its hypervolume is ${Math.abs(gain).toFixed(1)} % ${gain > 0 ? "more" : "less"} than what ${controlName()} reached with ${control.evaluations === search.evaluations ? "as many" : control.evaluations} evaluations.`);
   const tile = (css, name, value, ...detail) => el("div", { class: `card tile ${css}` }, el("p", { class: "name" }, name), el("p", { class: "value" }, value), el("div", { class: "detail" }, detail));
-  const known_s = search.scoring_s + search.exporting_s + search.measuring_s;
-  const parts = [["scoring", search.scoring_s], ["exporting", search.exporting_s], ["measuring", search.measuring_s], ["other", Math.max(0, search.total_s - known_s)]].filter(p => p[1] > 0);
+  const parts = ["scoring", "exporting", "loading", "measuring", "waiting"].map(stage => [stage, search[`${stage}_s`]]).filter(p => p[1] > 0);
   byId("tiles").append(
     tile("", "Evaluations", whole(search.evaluations), `${own} complete, ${search.failed} failed`),
     tile("", "Pareto front", whole(report.front.length), report.front.length === 1 ? "network" : "networks"),

@@ -111,11 +111,13 @@ fn outcome(report: &StudyReport) -> String {
     let control = report.control.as_ref().map(|control| (format!("{} search", control.sampler), control));
     for (name, summary) in [Some((search.sampler.clone(), search)), control].into_iter().flatten() {
         text.push_str(&format!(
-            "Time of {name}: {} (scoring {}, exporting {}, measuring {})",
+            "Time of {name}: {} (scoring {}, exporting {}, loading {}, measuring {}, waiting {})",
             duration(summary.total_s),
             duration(summary.scoring_s),
             duration(summary.exporting_s),
+            duration(summary.loading_s),
             duration(summary.measuring_s),
+            duration(summary.waiting_s),
         ));
         if summary.failed > 0 {
             text.push_str(&format!("; {} of {} trials failed", summary.failed, summary.evaluations));

@@ -1,26 +1,28 @@
-//! From genotypes to finished trials: score, export, measure, store.
+//! From genotypes to finished trials: score, export, estimate, measure, store.
 //!
-//! Candidates of a batch are scored in parallel, then measured one after the other, so that on a host that is
-//! its own target scoring and measuring never overlap.
+//! Candidates of a batch are scored in parallel, then exported in parallel, then measured together in turns, so that on a
+//! host that is its own target nothing else runs while something is measured.
 
+use super::candidate::Candidate;
+use super::latency::{Latencies, Latency, known};
 use super::progress::{Event, Observer};
-use super::store::{IndicatorOutcome, MeasurementRecord, ReferenceRecord, StageSeconds, Store};
-use super::store::{TrialRecord, TrialState};
+use super::reference::{reference, score_in_parallel};
+use super::store::{Store, TrialRecord, TrialState};
 use super::{MODELS, Plan, Source, StudyError};
-use crate::device::{self, Device, DeviceError, HardwareProfile, Job, Location, OpenOptions};
+use crate::config::LatencySource;
+use crate::device::OpenOptions;
 use crate::genotype::{ArchId, Genotype};
-use crate::graph::Graph;
-use crate::indicator::{self, Indicator, IndicatorError, Probes, Score, Scores, Values};
-use crate::latency::Measurement;
-use crate::network::{Init, Weights};
-use crate::onnx::{self, Batch, ExportOptions, Metadata};
-use crate::quality::{Quality, QualityFacts, SampleScores};
-use crate::sampler::{RandomSearch, Sampler};
-use crate::space::Scale;
-use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
+use crate::indicator::{self, Indicator, Probes};
+use crate::objective::ObjectiveVector;
+use crate::pareto::{ParetoFront, dominates};
+use crate::quality::{Quality, QualityFacts};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// Most candidates that are measured together: between two such groups a study can be interrupted.
+const TOGETHER: usize = 8;
 
 /// What turns genotypes into trials.
 pub(super) struct Evaluator<'a> {
@@ -32,29 +34,10 @@ pub(super) struct Evaluator<'a> {
     quality: Quality,
     /// What candidates are scored by.
     indicators: Vec<&'static dyn Indicator>,
-    /// The plan's devices, in its order, once there is something to evaluate.
-    devices: Vec<Box<dyn Device>>,
-    /// Seconds that this run spent on scoring an architecture.
-    scoring_s: HashMap<ArchId, f64>,
-}
-
-/// Why a trial has no objectives.
-enum Failure {
-    /// The candidate's own fault: the trial failed.
-    Candidate(String),
-    /// Nothing that another candidate would cure.
-    Study(StudyError),
-}
-
-impl<E: Into<StudyError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::Study(error.into())
-    }
-}
-
-/// The name of an architecture's file among the models.
-pub(crate) fn model_file(id: &ArchId) -> String {
-    format!("{id}.onnx")
+    /// What answers for the plan's devices, in its order, once there is something to evaluate.
+    latencies: Vec<Latencies>,
+    /// When the batch that is being evaluated began, what was scored for it, and in how many seconds.
+    batch: (Instant, HashSet<ArchId>, f64),
 }
 
 impl<'a> Evaluator<'a> {
@@ -73,17 +56,17 @@ impl<'a> Evaluator<'a> {
             StudyError::Config { path: PathBuf::from(&plan.config.study), reason }
         })?;
         let probes = Probes::new(&plan.space, plan.settings.clone(), plan.config.seed, compute)?;
-        let mut devices = vec![];
+        let mut latencies = vec![];
         if store.reference_sample()?.len() < plan.config.quality.reference {
             // Before time is spent on a study that can't go on.
-            devices = usable_devices(plan, options)?;
+            latencies = opened(plan, store, options)?;
         }
         let Some(sample) = reference(plan, store, &probes, observer)? else { return Ok(None) };
         let quality = Quality::new(&plan.recipe, &sample);
         store.put_fact("quality", &QualityFacts::new(plan.recipe.name, &quality))?;
         let indicators = indicator::distinct(indicator::teg().into_iter().chain(quality.indicators()));
-        let (models, scoring_s) = (folder.join(MODELS), HashMap::new());
-        Ok(Some(Self { plan, store, models, options, probes, quality, indicators, devices, scoring_s }))
+        let (models, batch) = (folder.join(MODELS), (Instant::now(), HashSet::new(), 0.0));
+        Ok(Some(Self { plan, store, models, options, probes, quality, indicators, latencies, batch }))
     }
 
     /// The trials of a sampler that earlier runs finished.
@@ -91,11 +74,17 @@ impl<'a> Evaluator<'a> {
         Ok(self.store.trials(sampler)?)
     }
 
+    /// The store.
+    pub(super) fn store(&self) -> &Store {
+        self.store
+    }
+
     /// Scores those of `genotypes` that have no scores yet, in parallel. False if the observer interrupted it.
     pub(super) fn score(&mut self, genotypes: &[Genotype], observer: &mut dyn Observer) -> Result<bool, StudyError> {
-        if self.devices.is_empty() && !genotypes.is_empty() {
-            self.devices = usable_devices(self.plan, self.options)?;
+        if self.latencies.is_empty() && !genotypes.is_empty() {
+            self.latencies = opened(self.plan, self.store, self.options)?;
         }
+        self.batch = (Instant::now(), HashSet::new(), 0.0);
         let mut unknown: Vec<(ArchId, &Genotype)> = vec![];
         for genotype in genotypes {
             if let Some(id) = self.plan.space.id(genotype)
@@ -107,47 +96,55 @@ impl<'a> Evaluator<'a> {
         }
         let mut done = 0;
         let genotypes: Vec<&Genotype> = unknown.iter().map(|(_, genotype)| *genotype).collect();
-        score_in_parallel(
+        let finished = score_in_parallel(
             (self.plan, &self.probes),
             &self.indicators,
             &genotypes,
             observer,
-            |index, outcomes, seconds, observer| {
-                let id = &unknown[index].0;
-                self.store.put_indicators(id, &outcomes)?;
-                self.scoring_s.insert(id.clone(), seconds);
+            |index, outcomes, observer| {
+                self.store.put_indicators(&unknown[index].0, &outcomes)?;
                 done += 1;
                 observer.on(&Event::Scoring { done, total: unknown.len() });
                 Ok(())
             },
-        )
+        )?;
+        self.batch.1 = unknown.into_iter().map(|(id, _)| id).collect();
+        self.batch.2 = self.batch.0.elapsed().as_secs_f64();
+        Ok(finished)
     }
 
-    /// Evaluates one candidate and stores the trial. Its scores are expected to be there.
-    pub(super) fn trial(&mut self, sampler: &str, number: u64, genotype: &Genotype) -> Result<TrialRecord, StudyError> {
-        let space = &self.plan.space;
-        let arch_id = space.id(genotype).unwrap_or_else(|| ArchId::new("dead"));
-        let mut record = TrialRecord {
-            sampler: sampler.to_owned(),
-            number,
-            genotype: genotype.clone(),
-            arch: space.arch(genotype),
-            state: TrialState::Failed { reason: String::new() },
-            params: None,
-            live_params: None,
-            macs: None,
-            model_sha256: None,
-            seconds: StageSeconds::default(),
-            arch_id,
+    /// Evaluates candidates whose scores are there, and stores their trials, which are numbered from `first`. None if the
+    /// observer interrupted it: what was measured is kept. `front` is what the sampler has found so far.
+    pub(super) fn trials(
+        &mut self,
+        (sampler, first): (&str, usize),
+        genotypes: &[Genotype],
+        front: &ParetoFront<ArchId>,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Vec<TrialRecord>>, StudyError> {
+        let candidate = |(at, genotype): (usize, &Genotype)| {
+            Candidate::new(self.plan, self.store, (sampler, (first + at) as u64), genotype)
         };
-        record.seconds.scoring_s = self.scoring_s.remove(&record.arch_id).unwrap_or(0.0);
-        record.state = match self.objectives(&mut record) {
-            Ok(objectives) => TrialState::Complete { objectives },
-            Err(Failure::Candidate(reason)) => TrialState::Failed { reason },
-            Err(Failure::Study(error)) => return Err(error),
-        };
-        self.store.put_trial(&record)?;
-        Ok(record)
+        let mut batch: Vec<Candidate> = genotypes.iter().enumerate().map(candidate).collect::<Result<_, _>>()?;
+        self.estimate(&mut batch)?;
+        if !self.measure(&mut batch, front, observer)? {
+            return Ok(None);
+        }
+        if self.latencies.iter().all(|latencies| !latencies.measures()) {
+            self.export(&mut batch, None)?;
+        }
+        self.share_time(&mut batch);
+        let mut records = vec![];
+        for candidate in batch {
+            let state = match self.objectives(&candidate)? {
+                Ok(objectives) => TrialState::Complete { objectives },
+                Err(reason) => TrialState::Failed { reason },
+            };
+            let record = TrialRecord { state, ..candidate.record };
+            self.store.put_trial(&record)?;
+            records.push(record);
+        }
+        Ok(Some(records))
     }
 
     /// Stores where hypervolumes are measured from.
@@ -155,237 +152,218 @@ impl<'a> Evaluator<'a> {
         Ok(self.store.put_fact("reference_point", &costs)?)
     }
 
-    fn objectives(&mut self, record: &mut TrialRecord) -> Result<BTreeMap<String, f64>, Failure> {
-        let plan = self.plan;
-        let candidate = |error: &dyn std::error::Error| Failure::Candidate(error.to_string());
-        let graph = plan.space.lower(&record.genotype, Scale::Full).map_err(|error| candidate(&error))?;
-        let cost = graph.cost();
-        (record.params, record.macs) = (Some(cost.params), Some(cost.macs));
-        let live = graph.live().map_err(|error| candidate(&error))?;
-        record.live_params = Some(live.cost().params);
-        let values = self.values(&record.arch_id)?;
-        let mut objectives = BTreeMap::new();
-        for (objective, source) in plan.objectives.as_slice().iter().zip(&plan.sources) {
-            let value = match source {
-                Source::Quality => self.quality.of(&values).expect("a scored candidate has all indicators"),
-                Source::Params => cost.params as f64,
-                Source::Macs => cost.macs as f64,
-                Source::Latency(device) => self.latency_ms(device, record, &live, &values)?,
+    fn estimate(&mut self, batch: &mut [Candidate]) -> Result<(), StudyError> {
+        for latencies in self.latencies.iter_mut().filter(|latencies| latencies.estimates()) {
+            for candidate in &mut *batch {
+                candidate.within_memory(&latencies.planned.profile);
+                latencies.estimate(self.store, candidate)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Measures what is to be measured, on all devices. False if the observer interrupted it.
+    fn measure(
+        &mut self,
+        batch: &mut [Candidate],
+        front: &ParetoFront<ArchId>,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, StudyError> {
+        let everywhere: Vec<usize> = (0..batch.len()).collect();
+        for at in 0..self.latencies.len() {
+            let planned = &self.latencies[at].planned;
+            if planned.source == LatencySource::Measured && self.latencies[at].measures() {
+                let profile = planned.profile.clone();
+                batch.iter_mut().for_each(|candidate| candidate.within_memory(&profile));
+                if !self.measure_on(at, batch, &everywhere, observer)? {
+                    return Ok(false);
+                }
+            }
+        }
+        let mixed: Vec<usize> =
+            (0..self.latencies.len()).filter(|&at| self.latencies[at].planned.source == LatencySource::Mixed).collect();
+        // What was measured in a group may dominate what else could have entered the front.
+        let mut front = front.clone();
+        loop {
+            let group = if mixed.is_empty() { vec![] } else { self.promising(batch, &front)? };
+            if group.is_empty() {
+                return Ok(true);
+            }
+            for &at in &mixed {
+                if !self.measure_on(at, batch, &group, observer)? {
+                    return Ok(false);
+                }
+            }
+            for &at in &group {
+                if let Ok(objectives) = self.objectives(&batch[at])?
+                    && let Some(vector) = super::vector_of(&self.plan.objectives, &objectives)
+                {
+                    front.insert(batch[at].record.arch_id.clone(), vector);
+                }
+            }
+        }
+    }
+
+    /// Candidates that may enter `front` by the best that their intervals allow, and are not measured on every device that
+    /// measures: those first whose order is the most uncertain.
+    fn promising(&mut self, batch: &[Candidate], front: &ParetoFront<ArchId>) -> Result<Vec<usize>, StudyError> {
+        let mut found: Vec<(usize, usize)> = vec![];
+        let mut known_of: Vec<Vec<Option<Latency>>> = vec![];
+        for candidate in batch {
+            let of = |latencies: &Latencies| known(self.store, &candidate.record.arch_id, latencies.name());
+            known_of.push(self.latencies.iter().map(of).collect::<Result<_, _>>()?);
+        }
+        for (at, candidate) in batch.iter().enumerate() {
+            if candidate.sound().is_none() {
+                continue;
+            }
+            let predicted = |(latencies, latency): &(&Latencies, &Option<Latency>)| {
+                latencies.planned.source == LatencySource::Mixed && latency.is_some_and(|latency| !latency.measured)
             };
+            let open: Vec<usize> = self
+                .latencies
+                .iter()
+                .zip(&known_of[at])
+                .enumerate()
+                .filter(|(_, pair)| predicted(pair))
+                .map(|p| p.0)
+                .collect();
+            let best = self.best_case(candidate)?;
+            if open.is_empty() || best.is_none_or(|best| front.members().iter().any(|(_, one)| dominates(one, &best))) {
+                continue;
+            }
+            // How many others its latency can't be told from.
+            let overlaps =
+                |a: &Latency, b: &Latency| a.interval_ms[0] <= b.interval_ms[1] && b.interval_ms[0] <= a.interval_ms[1];
+            let doubts = |&device: &usize| {
+                let own = known_of[at][device].expect("it is predicted");
+                known_of.iter().filter(|other| other[device].is_some_and(|other| overlaps(&own, &other))).count()
+            };
+            found.push((open.iter().map(doubts).sum(), at));
+        }
+        found.sort_by_key(|&(doubts, at)| (std::cmp::Reverse(doubts), at));
+        Ok(found.into_iter().take(TOGETHER).map(|(_, at)| at).collect())
+    }
+
+    /// The vector of a candidate at the lower ends of its predicted latencies.
+    fn best_case(&self, candidate: &Candidate) -> Result<Option<ObjectiveVector>, StudyError> {
+        let Ok(mut objectives) = self.objectives(candidate)? else { return Ok(None) };
+        for latencies in &self.latencies {
+            let latency = known(self.store, &candidate.record.arch_id, latencies.name())?;
+            if let Some(latency) = latency.filter(|latency| !latency.measured) {
+                objectives.insert(format!("{}{}", super::LATENCY, latencies.name()), latency.interval_ms[0]);
+            }
+        }
+        Ok(super::vector_of(&self.plan.objectives, &objectives))
+    }
+
+    /// Exports and measures those of `wanted` that have no measurement on the device at `at`. False if the observer
+    /// interrupted it.
+    fn measure_on(
+        &mut self,
+        at: usize,
+        batch: &mut [Candidate],
+        wanted: &[usize],
+        observer: &mut dyn Observer,
+    ) -> Result<bool, StudyError> {
+        let device = self.latencies[at].name().to_owned();
+        let mut open: Vec<usize> = vec![];
+        for &place in wanted {
+            let id = &batch[place].record.arch_id;
+            let twice = open.iter().any(|&other| batch[other].record.arch_id == *id);
+            match self.store.measurement(id, &device)? {
+                Some(known) => batch[place].record.model_sha256 = Some(known.model_sha256),
+                None if batch[place].sound().is_some() && !twice => open.push(place),
+                None => {}
+            }
+        }
+        self.export(batch, Some(&open))?;
+        for &place in &open {
+            batch[place].within_size(&self.latencies[at].planned.profile, &self.models)?;
+        }
+        open.retain(|&place| batch[place].sound().is_some());
+        for (done, group) in open.chunks(TOGETHER).enumerate() {
+            if observer.interrupted() {
+                return Ok(false);
+            }
+            observer.on(&Event::Measuring { done: done * TOGETHER, together: group.len(), total: open.len() });
+            let begin = Instant::now();
+            let chosen = batch.iter_mut().enumerate().filter(|(place, _)| group.contains(place));
+            let mut chosen: Vec<&mut Candidate> = chosen.map(|(_, candidate)| candidate).collect();
+            let loading_s = self.latencies[at].measure(self.store, &mut chosen, &self.models)?;
+            let measuring_s = (begin.elapsed().as_secs_f64() - loading_s.iter().sum::<f64>()).max(0.0);
+            for (candidate, loading_s) in chosen.iter_mut().zip(loading_s) {
+                candidate.record.seconds.loading_s += loading_s;
+                candidate.record.seconds.measuring_s += measuring_s / group.len() as f64;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Exports, in parallel, the sound ones of `batch` (of those at these places) that have no model yet.
+    fn export(&self, batch: &mut [Candidate], places: Option<&[usize]>) -> Result<(), StudyError> {
+        let begin = Instant::now();
+        let chosen = |place: &usize| places.is_none_or(|places| places.contains(place));
+        let missing = |candidate: &Candidate| {
+            candidate.sound().is_some()
+                && (candidate.record.model_sha256.is_none() || !candidate.model(&self.models).is_file())
+        };
+        let mut open: Vec<&mut Candidate> = batch
+            .iter_mut()
+            .enumerate()
+            .filter(|(place, candidate)| chosen(place) && missing(candidate))
+            .map(|(_, candidate)| candidate)
+            .collect();
+        let (plan, models) = (self.plan, &self.models);
+        let exported: Vec<_> = open.par_iter().map(|candidate| candidate.export(plan, models)).collect();
+        let seconds = begin.elapsed().as_secs_f64() / open.len().max(1) as f64;
+        for (candidate, exported) in open.iter_mut().zip(exported) {
+            candidate.record.seconds.exporting_s += seconds;
+            match exported? {
+                Ok(sha256) => candidate.record.model_sha256 = Some(sha256),
+                Err(reason) => candidate.failure = Some(reason),
+            }
+        }
+        Ok(())
+    }
+
+    /// The objectives of a candidate by what is known, or why it has none.
+    fn objectives(&self, candidate: &Candidate) -> Result<Result<BTreeMap<String, f64>, String>, StudyError> {
+        if let Some(reason) = &candidate.failure {
+            return Ok(Err(reason.clone()));
+        }
+        let mut objectives = BTreeMap::new();
+        for (objective, source) in self.plan.objectives.as_slice().iter().zip(&self.plan.sources) {
+            let (params, macs) = (candidate.record.params, candidate.record.macs);
+            let value = match source {
+                Source::Quality => self.quality.of(&candidate.values),
+                Source::Params => params.map(|params| params as f64),
+                Source::Macs => macs.map(|macs| macs as f64),
+                Source::Latency(device) => {
+                    let known = known(self.store, &candidate.record.arch_id, device)?;
+                    known.map(|latency| latency.p50_ms)
+                }
+            };
+            let Some(value) = value else { return Ok(Err(format!("no value of `{}`", objective.name))) };
             objectives.insert(objective.name.clone(), value);
         }
-        if plan.devices.is_empty() {
-            self.exported(record, &live, &values)?;
-        }
-        Ok(objectives)
+        Ok(Ok(objectives))
     }
 
-    fn values(&self, id: &ArchId) -> Result<Values, Failure> {
-        let outcomes = self.store.indicators(id)?;
-        if outcomes.is_empty() {
-            return Err(Failure::Candidate(IndicatorError::Dead.to_string()));
-        }
-        let value = |(name, outcome): (String, IndicatorOutcome)| match outcome {
-            IndicatorOutcome::Value(score) => Ok((name, score.value)),
-            IndicatorOutcome::Failed(reason) => Err(Failure::Candidate(reason)),
-        };
-        outcomes.into_iter().map(value).collect()
-    }
-
-    fn latency_ms(
-        &mut self,
-        device: &str,
-        record: &mut TrialRecord,
-        live: &Graph,
-        values: &Values,
-    ) -> Result<f64, Failure> {
-        if let Some(known) = self.store.measurement(&record.arch_id, device)? {
-            record.model_sha256 = Some(known.model_sha256);
-            let measurement: Measurement = serde_json::from_value(known.measurement)
-                .map_err(|error| Failure::Candidate(format!("stored measurement on {device}: {error}")))?;
-            return Ok(measurement.p50_ms);
-        }
-        if let Some(reason) = self.store.failure(&record.arch_id)? {
-            // The other sampler had it: a model that hangs is not waited for twice.
-            return Err(Failure::Candidate(reason));
-        }
-        let cost = live.cost();
-        let needed = cost.peak_activation_bytes + size_of::<f32>() as u64 * cost.params;
-        within("budget.memory_mib", needed, self.profile(device).budget.memory_mib)?;
-        let (model, exported) = self.exported(record, live, values)?;
-        within("budget.model_mib", file_bytes(&model)?, self.profile(device).budget.model_mib)?;
-        let begin = Instant::now();
-        let job = Job { model, arch_id: Some(record.arch_id.clone()), ..Job::default() };
-        let measured = self.device(device).measure(&job);
-        record.seconds.measuring_s += begin.elapsed().as_secs_f64();
-        let measurement = measured.map_err(|error| {
-            if error.is_unavailable() {
-                return Failure::Study(error.into());
-            }
-            Failure::Candidate(format!("{device}: {error}"))
-        })?;
-        let replayed = matches!(self.profile(device).location, Location::Replay { .. });
-        if measurement.model_sha256 != exported && !replayed {
-            let reason = format!("{device}: measured {}, exported {exported}", measurement.model_sha256);
-            return Err(Failure::Candidate(reason));
-        }
-        self.store.put_measurement(&MeasurementRecord {
-            arch_id: record.arch_id.clone(),
-            device: device.to_owned(),
-            model_sha256: exported,
-            measurement: serde_json::to_value(&measurement).expect("a measurement is JSON"),
-        })?;
-        Ok(measurement.p50_ms)
-    }
-
-    /// The candidate's model file, written unless it is there, and its SHA-256.
-    fn exported(&self, record: &mut TrialRecord, live: &Graph, values: &Values) -> Result<(PathBuf, String), Failure> {
-        let model = self.models.join(model_file(&record.arch_id));
-        if let Some(known) = record.model_sha256.as_ref().filter(|_| model.is_file()) {
-            return Ok((model, known.clone()));
-        }
-        let begin = Instant::now();
-        let sha256 = self.export(&model, record, live, values)?;
-        record.seconds.exporting_s += begin.elapsed().as_secs_f64();
-        record.model_sha256 = Some(sha256.clone());
-        Ok((model, sha256))
-    }
-
-    /// Writes the candidate's full network; gives the file's SHA-256.
-    fn export(&self, path: &Path, record: &TrialRecord, live: &Graph, values: &Values) -> Result<String, Failure> {
-        let candidate = |error: &dyn std::error::Error| Failure::Candidate(format!("export: {error}"));
-        let seed = self.plan.config.seed;
-        let weights = Weights::random(live, Init::TorchDefault, seed, &candle_core::Device::Cpu)
-            .map_err(|error| candidate(&error))?;
-        let metadata = Metadata {
-            space: Some(self.plan.space.name.clone()),
-            architecture: Some(record.arch.clone()),
-            study: Some(self.plan.config.study.clone()),
-            trial: Some(record.number),
-            seed: Some(seed),
-            indicators: values.clone(),
-            weights_sha256: Some(weights.sha256().map_err(|error| candidate(&error))?),
-            ..Metadata::new()
-        };
-        let file_name = model_file(&record.arch_id);
-        let options = ExportOptions { batch: self.batch(), file_name, ..ExportOptions::default() };
-        let model = onnx::export(live, &weights, &metadata, options).map_err(|error| candidate(&error))?;
-        model.save(path)?;
-        Ok(model.sha256())
-    }
-
-    /// The devices' batch size where it is one, else left open.
-    fn batch(&self) -> Batch {
-        let mut sizes: Vec<usize> = self.plan.devices.iter().map(|profile| profile.batch).collect();
-        sizes.dedup();
-        match sizes[..] {
-            [size] => Batch::Fixed(size),
-            _ => Batch::Dynamic,
-        }
-    }
-
-    fn profile(&self, name: &str) -> &HardwareProfile {
-        let found = self.plan.devices.iter().find(|profile| profile.name == name);
-        found.expect("objectives name devices of the plan")
-    }
-
-    fn device(&mut self, name: &str) -> &mut dyn Device {
-        let found = self.devices.iter_mut().find(|device| device.profile().name == name);
-        &mut **found.expect("objectives name devices of the plan, which are opened before anything is scored")
+    /// Gives each trial of the batch its share of the time that has passed since the batch began.
+    fn share_time(&self, batch: &mut [Candidate]) {
+        let (begun, scored, scoring_s) = &self.batch;
+        let mut scored_here: Vec<&mut Candidate> =
+            batch.iter_mut().filter(|candidate| scored.contains(&candidate.record.arch_id)).collect();
+        let share = scoring_s / scored_here.len().max(1) as f64;
+        scored_here.iter_mut().for_each(|candidate| candidate.record.seconds.scoring_s = share);
+        let spent: f64 = batch.iter().map(|candidate| candidate.record.seconds.total_s()).sum();
+        let waiting_s = (begun.elapsed().as_secs_f64() - spent).max(0.0) / batch.len().max(1) as f64;
+        batch.iter_mut().for_each(|candidate| candidate.record.seconds.waiting_s = waiting_s);
     }
 }
 
-/// The plan's devices, opened and found to work.
-fn usable_devices(plan: &Plan, options: &OpenOptions) -> Result<Vec<Box<dyn Device>>, DeviceError> {
-    let usable = |profile: &HardwareProfile| {
-        let mut device = device::open(profile.clone(), options.clone())?;
-        device.check()?;
-        Ok(device)
-    };
-    plan.devices.iter().map(usable).collect()
-}
-
-/// Fails a candidate that needs more than the profile's budget.
-fn within(field: &str, bytes: u64, budget_mib: Option<f64>) -> Result<(), Failure> {
-    let mib = bytes as f64 / (1024.0 * 1024.0);
-    match budget_mib.filter(|&budget| mib > budget) {
-        Some(budget) => Err(Failure::Candidate(format!("needs {mib:.2} MiB, the profile's `{field}` is {budget} MiB"))),
-        None => Ok(()),
-    }
-}
-
-fn file_bytes(path: &Path) -> Result<u64, StudyError> {
-    let facts = std::fs::metadata(path).map_err(|source| StudyError::File { path: path.to_owned(), source })?;
-    // Weights that do not fit into the file stand beside it.
-    let data = std::fs::metadata(path.with_extension("onnx.data")).map_or(0, |facts| facts.len());
-    Ok(facts.len() + data)
-}
-
-/// Makes another stream than the search's: its first population is not the sample that it is ranked in.
-const REFERENCE_STREAM: u64 = 0x5eed_0000_0000_0000;
-
-/// The reference sample's scores, drawn and scored as far as the store does not have them.
-fn reference(
-    plan: &Plan,
-    store: &mut Store,
-    probes: &Probes,
-    observer: &mut dyn Observer,
-) -> Result<Option<Vec<SampleScores>>, StudyError> {
-    let mut draws = RandomSearch::new(plan.genes()?, plan.config.seed ^ REFERENCE_STREAM);
-    let sample = draws.ask(plan.config.quality.reference);
-    let known: Vec<u64> = store.reference_sample()?.iter().map(|record| record.number).collect();
-    let unknown: Vec<usize> = (0..sample.len()).filter(|&number| !known.contains(&(number as u64))).collect();
-    let genotypes: Vec<&Genotype> = unknown.iter().map(|&number| &sample[number]).collect();
-    let mut done = known.len();
-    let indicators = plan.recipe.with_teg();
-    let finished =
-        score_in_parallel((plan, probes), &indicators, &genotypes, observer, |index, indicators, _, observer| {
-            let genotype = genotypes[index];
-            let arch_id = plan.space.id(genotype).expect("samplers draw living networks only");
-            let number = unknown[index] as u64;
-            store.put_reference(&ReferenceRecord { number, arch: plan.space.arch(genotype), arch_id, indicators })?;
-            done += 1;
-            observer.on(&Event::Reference { done, total: sample.len() });
-            Ok(())
-        })?;
-    if !finished {
-        return Ok(None);
-    }
-    let known = |record: ReferenceRecord| {
-        record.indicators.into_iter().filter_map(|(name, outcome)| Some((name, outcome.score()?))).collect()
-    };
-    Ok(Some(store.reference_sample()?.into_iter().map(known).collect()))
-}
-
-type Outcomes = BTreeMap<String, IndicatorOutcome>;
-
-/// Scores candidates on all cores; `done` gets each as it is finished, on this thread. False if the observer
-/// interrupted it: what runs is finished, what waits is left.
-fn score_in_parallel(
-    (plan, probes): (&Plan, &Probes),
-    indicators: &[&'static dyn Indicator],
-    genotypes: &[&Genotype],
-    observer: &mut dyn Observer,
-    mut done: impl FnMut(usize, Outcomes, f64, &mut dyn Observer) -> Result<(), StudyError>,
-) -> Result<bool, StudyError> {
-    if observer.interrupted() {
-        return Ok(false);
-    }
-    let mut result = Ok(());
-    let flow = indicator::score_each(probes, &plan.space, genotypes, indicators, |index, scores, time| {
-        result = done(index, outcomes(scores), time.as_secs_f64(), observer);
-        match result.is_err() || observer.interrupted() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
-    });
-    result.map(|()| flow.is_continue())
-}
-
-fn outcomes(scores: Scores) -> Outcomes {
-    let outcome = |(name, score): (&str, Result<Score, IndicatorError>)| match score {
-        Ok(score) => (name.to_owned(), IndicatorOutcome::Value(score)),
-        Err(error) => (name.to_owned(), IndicatorOutcome::Failed(error.to_string())),
-    };
-    scores.into_iter().map(outcome).collect()
+/// What answers for the plan's devices, found to work.
+fn opened(plan: &Plan, store: &Store, options: &OpenOptions) -> Result<Vec<Latencies>, StudyError> {
+    plan.devices.iter().map(|planned| Latencies::open(planned, store, options)).collect()
 }

@@ -3,27 +3,31 @@
 //! A study is a folder with a store. Whatever is finished is stored before it is reported, and a study is resumed by
 //! asking the samplers again and answering from the store what it has.
 
+mod candidate;
 mod evaluate;
+mod latency;
 mod plan;
 mod progress;
+mod reference;
 pub mod store;
 
-pub use plan::{Plan, Source};
+pub use plan::{Plan, PlannedDevice, Source};
 pub use progress::{Event, Observer, Role};
 
 use crate::device::{DeviceError, OpenOptions, ProfileError};
 use crate::genotype::ArchId;
 use crate::indicator::IndicatorError;
+use crate::lut::LutError;
 use crate::objective::{ObjectiveVector, Objectives};
 use crate::onnx::OnnxError;
-use crate::pareto::ParetoFront;
+use crate::pareto::{FrontBeyondNoise, Measured, ParetoFront};
 use crate::sampler::Sampler;
 use crate::space::SpaceError;
 use crate::yaml::YamlError;
+pub(crate) use candidate::model_file;
 use evaluate::Evaluator;
-pub(crate) use evaluate::model_file;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use store::{Store, StoreError, TrialRecord, TrialState};
 
@@ -102,6 +106,17 @@ pub enum StudyError {
     /// A model can't be written.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    /// A lookup table can't be used.
+    #[error(transparent)]
+    Lut(#[from] LutError),
+    /// What is stored is not what it should be.
+    #[error("{path}: {reason}", path = path.display())]
+    Stored {
+        /// The store.
+        path: PathBuf,
+        /// Which entry, and what is wrong.
+        reason: String,
+    },
     /// A file can't be written.
     #[error("{path}: {source}", path = path.display())]
     File {
@@ -119,6 +134,7 @@ impl StudyError {
             Self::Yaml(_) | Self::Config { .. } | Self::Changed { .. } | Self::Space(_) | Self::Profile(_) => true,
             Self::Store(error) => error.is_input(),
             Self::Device(error) => error.is_input(),
+            Self::Lut(error) => error.is_input(),
             _ => false,
         }
     }
@@ -251,16 +267,19 @@ fn drive(
         if !evaluator.score(&batch[unknown..], observer)? {
             return Ok(Outcome::Interrupted);
         }
-        for genotype in &batch {
-            let record = match stored.get(done) {
-                Some(record) => record.clone(),
-                None if observer.interrupted() => return Ok(Outcome::Interrupted),
-                None => evaluator.trial(&name, done as u64, genotype)?,
+        let mut records: Vec<TrialRecord> = stored[done.min(stored.len())..][..unknown].to_vec();
+        if unknown < batch.len() {
+            let (place, front) = ((name.as_str(), done + unknown), tracker.front(role));
+            let Some(new) = evaluator.trials(place, &batch[unknown..], front, observer)? else {
+                return Ok(Outcome::Interrupted);
             };
+            records.extend(new);
+        }
+        for (genotype, record) in batch.iter().zip(records) {
             let vector = vector(&tracker.plan.objectives, &record);
             sampler.tell(genotype, vector.as_ref());
             done += 1;
-            let hypervolume = tracker.trial(role, &record, vector);
+            let hypervolume = tracker.trial((role, evaluator.store()), &record, vector)?;
             let resumed = done <= stored.len();
             observer.on(&Event::Trial { role, record: &record, done, total: trials, resumed, hypervolume });
         }
@@ -278,6 +297,8 @@ struct Tracker {
     folder: PathBuf,
     search: ParetoFront<ArchId>,
     control: ParetoFront<ArchId>,
+    /// The search's front as the report shows it.
+    shown: FrontBeyondNoise<ArchId>,
     /// Where hypervolumes are measured from, once the first batch is done.
     reference: Option<Vec<f64>>,
     /// Vectors of the batch that is running.
@@ -289,11 +310,26 @@ struct Tracker {
 impl Tracker {
     fn new(plan: &Plan, folder: &Path) -> Self {
         let (plan, folder) = (plan.clone(), folder.to_owned());
-        let (search, control) = (ParetoFront::new(), ParetoFront::new());
-        Self { plan, folder, search, control, reference: None, batch: vec![], finished: HashSet::new() }
+        let (search, control, shown) = (ParetoFront::new(), ParetoFront::new(), FrontBeyondNoise::new());
+        Self { plan, folder, search, control, shown, reference: None, batch: vec![], finished: HashSet::new() }
     }
 
-    fn trial(&mut self, role: Role, record: &TrialRecord, vector: Option<ObjectiveVector>) -> Option<f64> {
+    fn front(&self, role: Role) -> &ParetoFront<ArchId> {
+        match role {
+            Role::Search => &self.search,
+            Role::Control => &self.control,
+        }
+    }
+
+    fn trial(
+        &mut self,
+        (role, store): (Role, &Store),
+        record: &TrialRecord,
+        vector: Option<ObjectiveVector>,
+    ) -> Result<Option<f64>, StudyError> {
+        if let (Role::Search, Some(measured)) = (role, measured(store, &self.plan.objectives, record)?) {
+            self.shown.insert(record.arch_id.clone(), measured);
+        }
         let front = match role {
             Role::Search => &mut self.search,
             Role::Control => &mut self.control,
@@ -303,7 +339,7 @@ impl Tracker {
             front.insert(record.arch_id.clone(), vector.clone());
             self.batch.push(vector);
         }
-        self.reference.as_ref().map(|reference| front.hypervolume(reference))
+        Ok(self.reference.as_ref().map(|reference| front.hypervolume(reference)))
     }
 
     fn end_of_batch(&mut self, evaluator: &mut Evaluator) -> Result<(), StudyError> {
@@ -316,7 +352,7 @@ impl Tracker {
         }
         // What left the front never comes back to it. While stored trials are told again, the models of those to
         // come stay, and so does that of a trial that was killed between its measurement and its end.
-        let keep: Vec<String> = self.search.members().iter().map(|(id, _)| model_file(id)).collect();
+        let keep: HashSet<String> = self.shown.members().map(model_file).collect();
         let folder = self.folder.join(MODELS);
         let failed = |source| StudyError::File { path: folder.clone(), source };
         for entry in std::fs::read_dir(&folder).map_err(failed)? {
@@ -385,9 +421,31 @@ impl StudyFacts {
 /// The objectives of a trial as samplers and fronts see them; none if it failed.
 pub fn vector(objectives: &Objectives, record: &TrialRecord) -> Option<ObjectiveVector> {
     let TrialState::Complete { objectives: values } = &record.state else { return None };
+    vector_of(objectives, values)
+}
+
+/// The vector of these values, by their objectives' names.
+fn vector_of(objectives: &Objectives, values: &BTreeMap<String, f64>) -> Option<ObjectiveVector> {
     let value = |objective: &crate::objective::Objective| values.get(&objective.name).copied();
     let values: Option<Vec<f64>> = objectives.as_slice().iter().map(value).collect();
     objectives.vector(&values?).ok()
+}
+
+/// The vector of a complete trial with what is known of its noise: latencies have intervals, all else is exact.
+///
+/// # Errors
+/// If the store can't be read.
+pub fn measured(store: &Store, objectives: &Objectives, record: &TrialRecord) -> Result<Option<Measured>, StudyError> {
+    let Some(vector) = vector(objectives, record) else { return Ok(None) };
+    let mut measured = Measured::exact(vector);
+    for (objective, interval) in objectives.as_slice().iter().zip(&mut measured.intervals) {
+        if let Some(device) = objective.name.strip_prefix(LATENCY)
+            && let Some(latency) = latency::known(store, &record.arch_id, device)?
+        {
+            *interval = latency.interval_ms;
+        }
+    }
+    Ok(Some(measured))
 }
 
 /// For each objective, the worst cost among `vectors`.

@@ -1,9 +1,12 @@
 //! A config, resolved: the space opened, the profiles read, the objectives named.
 
 use super::{LATENCY, StudyError};
-use crate::config::{ControlSection, ObjectiveSection, SamplerSection, StudyConfig};
-use crate::device::HardwareProfile;
+use crate::config::{
+    ControlSection, LatencySection, LatencySource, ObjectiveSection, SamplerSection, SpaceSection, StudyConfig,
+};
+use crate::device::{HardwareProfile, Location};
 use crate::indicator::Settings;
+use crate::lut::LatencyTable;
 use crate::objective::{Direction, Objective, Objectives};
 use crate::quality::Recipe;
 use crate::sampler::{GeneSpace, Nsga2, RandomSearch, Sampler};
@@ -28,7 +31,18 @@ pub struct Plan {
     /// Where each objective's value comes from, in the order of the objectives.
     pub sources: Vec<Source>,
     /// The devices that the objectives name, each once.
-    pub devices: Vec<HardwareProfile>,
+    pub devices: Vec<PlannedDevice>,
+}
+
+/// A device of a study.
+#[derive(Clone, Debug)]
+pub struct PlannedDevice {
+    /// What it is.
+    pub profile: HardwareProfile,
+    /// Where its figures come from.
+    pub source: LatencySource,
+    /// What predicts them; none where all are measured, or the device is a table of architectures itself.
+    pub table: Option<LatencyTable>,
 }
 
 /// Where an objective's value comes from.
@@ -81,7 +95,7 @@ impl Plan {
         if let Some((field, value, least)) = at_least.into_iter().find(|(_, value, least)| value < least) {
             return Err(wrong(format!("{field}: {value}, expected {least} or more")));
         }
-        let (mut objectives, mut sources, mut devices) = (vec![], vec![], Vec::<HardwareProfile>::new());
+        let (mut objectives, mut sources, mut devices) = (vec![], vec![], vec![]);
         for section in &config.objectives {
             let (objective, source) = match section {
                 ObjectiveSection::Quality => (Objective::new("quality", Direction::Maximize), Source::Quality),
@@ -96,7 +110,9 @@ impl Plan {
                     let mut objective = bounded(&format!("{LATENCY}{name}"), at_most_ms);
                     objective.unit = Some("ms".into());
                     // A second objective on the same device is refused below, by its name.
-                    devices.push(profile);
+                    let at = |reason: String| wrong(format!("objectives: latency@{name}: {reason}"));
+                    let table = predictor(latency, &profile, (&space, &config.space), folder).map_err(at)?;
+                    devices.push(PlannedDevice { profile, source: latency.source, table });
                     (objective, Source::Latency(name))
                 }
                 ObjectiveSection::Params(bound) => (bounded("params", bound.at_most), Source::Params),
@@ -120,7 +136,13 @@ impl Plan {
         let mut config = serde_json::to_value(&self.config).expect("a config is JSON");
         config["indicators"] = serde_json::to_value(&self.settings).expect("settings are JSON");
         config["space"]["definition"] = self.space.definition().clone();
-        config["devices"] = serde_json::to_value(&self.devices).expect("profiles are JSON");
+        let profiles: Vec<&HardwareProfile> = self.devices.iter().map(|device| &device.profile).collect();
+        config["devices"] = serde_json::to_value(&profiles).expect("profiles are JSON");
+        let tables: Vec<Option<String>> =
+            self.devices.iter().map(|device| Some(device.table.as_ref()?.sha256())).collect();
+        if tables.iter().any(Option::is_some) {
+            config["tables"] = serde_json::to_value(&tables).expect("digests are JSON");
+        }
         config
     }
 
@@ -164,6 +186,43 @@ impl Plan {
     fn sampler_error(&self, error: &crate::sampler::SamplerError) -> StudyError {
         StudyError::Config { path: PathBuf::new(), reason: format!("search.sampler: {error}") }
     }
+}
+
+/// The table that predicts the figures of a latency objective, if one does; it must be one of the space.
+fn predictor(
+    latency: &LatencySection,
+    profile: &HardwareProfile,
+    (space, section): (&SearchSpace, &SpaceSection),
+    folder: &Path,
+) -> Result<Option<LatencyTable>, String> {
+    let is_table = matches!(profile.location, Location::Table { .. });
+    let file = match (latency.source, &latency.table) {
+        (LatencySource::Measured, None) => return Ok(None),
+        (LatencySource::Measured, Some(_)) => {
+            return Err("table: has no use with `source: measured`, expected predicted or mixed".to_owned());
+        }
+        _ if is_table => return Err("source: this device is a table itself, leave source and table out".to_owned()),
+        (_, None) => return Err("table: missing, expected the file that `tegu lut build` wrote".to_owned()),
+        (_, Some(file)) => folder.join(file),
+    };
+    let table = LatencyTable::read(&file).map_err(|error| format!("table: {error}"))?;
+    let of = table.header.space.as_ref().filter(|of| of.changes == section.network);
+    let of = of.map(|of| of.open().map_err(|error| format!("table: {error}"))).transpose()?;
+    if of.is_none_or(|of| of.definition() != space.definition()) {
+        let of = table.header.space.as_ref().map_or("no space".to_owned(), |of| format!("`{}`", of.space));
+        return Err(format!(
+            "table: {} is of {of}, expected a table of space `{}` with networks of the same size",
+            file.display(),
+            space.name
+        ));
+    }
+    if latency.source == LatencySource::Mixed && table.half_width().is_none() {
+        return Err("table: has no interval (too few networks were timed), which `source: mixed` needs".to_owned());
+    }
+    if table.header.batch != profile.batch {
+        return Err(format!("table: is of batch {}, the profile's is {}", table.header.batch, profile.batch));
+    }
+    Ok(Some(table))
 }
 
 fn bounded(name: &str, at_most: Option<f64>) -> Objective {

@@ -28,6 +28,15 @@ pub enum Event<'a> {
         /// Of so many.
         total: usize,
     },
+    /// Models of a batch are being measured, some of them together.
+    Measuring {
+        /// So many are done.
+        done: usize,
+        /// So many are at work.
+        together: usize,
+        /// Of so many.
+        total: usize,
+    },
     /// A trial is stored.
     Trial {
         /// Whose trial.
@@ -50,7 +59,7 @@ pub trait Observer {
     /// Told of everything that happens, after it is stored.
     fn on(&mut self, event: &Event);
 
-    /// Whether the study is to stop after the trial that is running.
+    /// Whether the study is to stop after what is running: a batch of scores, a group of measurements.
     fn interrupted(&self) -> bool {
         false
     }

@@ -23,7 +23,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::StoreError;
-pub use records::{IndicatorOutcome, MeasurementRecord, ReferenceRecord, StageSeconds, TrialRecord, TrialState};
+pub use records::{
+    EstimateRecord, EstimateSource, IndicatorOutcome, MeasurementRecord, ReferenceRecord, StageSeconds, TrialRecord,
+    TrialState,
+};
 
 /// How long to wait for a process that reads while the store is tidied up.
 const BUSY: Duration = Duration::from_secs(10);
@@ -41,7 +44,7 @@ impl Store {
     /// Opens the store at `path` for writing, and makes it if there is none. The folder must be there.
     ///
     /// # Errors
-    /// If another process has it open for writing, if it was made by a newer version, if the file is not a
+    /// If another process has it open for writing, if it was made by another version, if the file is not a
     /// study's, or if it can't be read or written.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let lock = lock::StudyLock::take(path)?;
@@ -56,7 +59,7 @@ impl Store {
     /// Opens the store at `path` for reading, also while another process writes.
     ///
     /// # Errors
-    /// If there is none, if it was made by a newer version, if the file is not a study's, or if it can't be read.
+    /// If there is none, if it was made by another version, if the file is not a study's, or if it can't be read.
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
         if let Err(source) = std::fs::metadata(path) {
             return Err(StoreError::Io { path: path.to_owned(), source });
@@ -213,17 +216,45 @@ impl Store {
         sql::indicators(&self.connection, arch_id).map_err(|source| self.broken(source))
     }
 
-    /// Stores a measurement.
+    /// Stores measurements that were made together: all of them, or none.
+    ///
+    /// # Errors
+    /// If there is another one of one of the architectures on its device, or the store can't be written.
+    pub fn put_measurements(&mut self, records: &[MeasurementRecord]) -> Result<(), StoreError> {
+        let what = |record: &MeasurementRecord| {
+            format!("measurement of architecture {} on device `{}`", record.arch_id, record.device)
+        };
+        let json = |record: &MeasurementRecord| self.json(&record.measurement, || what(record));
+        let texts: Vec<String> = records.iter().map(json).collect::<Result<_, _>>()?;
+        self.write(|transaction| {
+            for (record, json) in records.iter().zip(&texts) {
+                if !sql::insert_measurement(transaction, record, json)? {
+                    return Ok(Some(what(record)));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// Stores a latency that was not measured.
     ///
     /// # Errors
     /// If there is another one of this architecture on this device, or the store can't be written.
-    pub fn put_measurement(&mut self, record: &MeasurementRecord) -> Result<(), StoreError> {
-        let what = || format!("measurement of architecture {} on device `{}`", record.arch_id, record.device);
-        let json = self.json(&record.measurement, what)?;
+    pub fn put_estimate(&mut self, record: &EstimateRecord) -> Result<(), StoreError> {
+        let what = || format!("estimate of architecture {} on device `{}`", record.arch_id, record.device);
+        check_finite([(&"p50_ms".to_owned(), record.p50_ms)], what)?;
         self.write(|transaction| {
-            let same = sql::insert_measurement(transaction, record, &json)?;
+            let same = sql::insert_estimate(transaction, record)?;
             Ok((!same).then(what))
         })
+    }
+
+    /// The latency of an architecture on a device that was not measured, if there is one.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn estimate(&self, arch_id: &ArchId, device: &str) -> Result<Option<EstimateRecord>, StoreError> {
+        sql::estimate(&self.connection, arch_id, device).map_err(|source| self.broken(source))
     }
 
     /// The measurement of an architecture on a device, if there is one.

@@ -4,8 +4,9 @@ use super::{open, profile_of};
 use crate::cli::network::input_error;
 use crate::cli::{print, print_json};
 use crate::device::{Device, HardwareProfile, Job};
+use crate::latency::Unit;
 use crate::lut::{
-    self, Costs, Counts, Extractor, ImportOptions, LatencyTable, Method, Prediction, SpaceRef, Status, Unit, count,
+    self, Costs, Counts, Extractor, ImportOptions, LatencyTable, Method, Prediction, SpaceRef, Status, count,
 };
 use crate::onnx::read_metadata;
 use crate::space::{NetworkChanges, Scale, SearchSpace};

@@ -150,7 +150,7 @@ fn without_a_reference_the_fields_are_absent() {
 #[test]
 fn figures_are_stated_for_another_pace() {
     let mut found = measured(samples(true, StopReason::NarrowInterval));
-    found.rescale(0.22);
+    found.state_for(&pace(&found, 0.22));
     assert_eq!((found.p50_ms, found.raw_p50_ms), (2.2, Some(2.0)));
     let doubt = 2.2 * 0.5 * 1.1_f64.ln();
     assert!((found.ci95_ms[0] - (2.2 - doubt)).abs() < 1e-5 && (found.ci95_ms[1] - (2.2 + doubt)).abs() < 1e-5);
@@ -213,7 +213,7 @@ fn what_one_pace_corrects_in_both_does_not_make_them_alike() {
     let of = |ms: f64, scale_ms: f64| {
         let mut one = measured(samples(true, StopReason::NarrowInterval));
         (one.p50_ms, one.ci95_ms) = (ms, [0.99 * ms, 1.01 * ms]);
-        one.rescale(scale_ms);
+        one.state_for(&pace(&one, scale_ms));
         one
     };
     // Both were measured at the same pace: only their own arms count, whatever they are stated for.
@@ -225,4 +225,8 @@ fn what_one_pace_corrects_in_both_does_not_make_them_alike() {
     let mut later = of(2.05, 0.2);
     later.reference.as_mut().unwrap().p50_ms = 0.22;
     assert_eq!(compare(&of(2.0, 0.2), &later), Comparison::Tie);
+}
+
+fn pace(measured: &Measurement, reference_ms: f64) -> super::Pace {
+    super::Pace { reference_ms, ..measured.pace().unwrap() }
 }

@@ -19,17 +19,17 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// It was made by a version that knows more.
+    /// It was made by a version that stores otherwise.
     #[error(
-        "{}: study has schema version {found}, this Tegu reads up to {supported}: use the version that made it",
+        "{}: study has schema version {found}, this Tegu reads {supported}: use the version that made it",
         path.display()
     )]
-    Newer {
+    OtherVersion {
         /// The store.
         path: PathBuf,
         /// Its version.
         found: i64,
-        /// The newest version that can be read.
+        /// The version that can be read.
         supported: i64,
     },
     /// A file can't be read or written.
@@ -81,7 +81,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether it is the user's input that is at fault: a folder that holds something else, or is taken.
     pub fn is_input(&self) -> bool {
-        matches!(self, Self::InUse { .. } | Self::Foreign { .. } | Self::Newer { .. })
+        matches!(self, Self::InUse { .. } | Self::Foreign { .. } | Self::OtherVersion { .. })
     }
 }
 

@@ -21,15 +21,27 @@ pub enum TrialState {
     },
 }
 
-/// Where the time of a trial went, in seconds; 0 for what was shared from an earlier trial.
+/// A trial's share of the time that passed, in seconds. Trials of a batch share what was done for them together; 0 for
+/// what was shared from an earlier trial. All trials' seconds add up to the search's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageSeconds {
     /// Computing indicators.
     pub scoring_s: f64,
     /// Writing the model.
     pub exporting_s: f64,
+    /// Preparing the runtime's sessions, first runs included, on all devices.
+    pub loading_s: f64,
     /// Measuring on all devices.
     pub measuring_s: f64,
+    /// Everything else: predictions, the store, the sampler.
+    pub waiting_s: f64,
+}
+
+impl StageSeconds {
+    /// All of them together.
+    pub fn total_s(&self) -> f64 {
+        self.scoring_s + self.exporting_s + self.loading_s + self.measuring_s + self.waiting_s
+    }
 }
 
 /// A finished trial.
@@ -90,6 +102,31 @@ pub struct ReferenceRecord {
     pub arch_id: ArchId,
     /// What the indicators said of it. These are the architecture's: a trial that comes to it shares them.
     pub indicators: BTreeMap<String, IndicatorOutcome>,
+}
+
+/// Where a latency comes from that was not measured here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EstimateSource {
+    /// Predicted by a lookup table.
+    Predicted,
+    /// Taken from a table of architectures.
+    Table,
+}
+
+/// The latency of one architecture on one device, as somebody else says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EstimateRecord {
+    /// The architecture.
+    pub arch_id: ArchId,
+    /// Name of the device.
+    pub device: String,
+    /// Who says it.
+    pub source: EstimateSource,
+    /// The median latency in ms.
+    pub p50_ms: f64,
+    /// Its interval in ms: 90 % of networks of a prediction; the figure itself where none is known.
+    pub interval_ms: [f64; 2],
 }
 
 /// One measurement of one architecture.

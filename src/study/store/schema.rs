@@ -5,7 +5,7 @@ use rusqlite::{Connection, ErrorCode};
 use std::path::Path;
 
 /// The schema that this version writes.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 /// "Tegu" in ASCII, in the header of every store.
 const APPLICATION: i64 = 0x5465_6775;
 
@@ -36,7 +36,9 @@ CREATE TABLE trials (
     model_sha256 TEXT,
     scoring_s    REAL NOT NULL,
     exporting_s  REAL NOT NULL,
+    loading_s    REAL NOT NULL,
     measuring_s  REAL NOT NULL,
+    waiting_s    REAL NOT NULL,
     PRIMARY KEY (sampler, number)
 ) STRICT, WITHOUT ROWID;
 
@@ -65,6 +67,16 @@ CREATE TABLE measurements (
     measurement  TEXT NOT NULL,  -- JSON
     PRIMARY KEY (arch_id, device)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE estimates (
+    arch_id TEXT NOT NULL,
+    device  TEXT NOT NULL,
+    source  TEXT NOT NULL CHECK (source IN ('predicted', 'table')),
+    p50_ms  REAL NOT NULL,
+    low_ms  REAL NOT NULL,
+    high_ms REAL NOT NULL,
+    PRIMARY KEY (arch_id, device)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// What a file turned out to be.
@@ -79,7 +91,7 @@ pub enum Found {
 /// Says what the file is, without changing it.
 ///
 /// # Errors
-/// If it is no database, somebody else's, or a newer version's, or can't be read.
+/// If it is no database, somebody else's, or another version's, or can't be read.
 pub fn identify(connection: &Connection, path: &Path) -> Result<Found, StoreError> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let facts = || {
@@ -90,8 +102,8 @@ pub fn identify(connection: &Connection, path: &Path) -> Result<Found, StoreErro
     match facts() {
         Ok((0, 0, 0)) => Ok(Found::Nothing),
         Ok((APPLICATION, VERSION, _)) => Ok(Found::Study),
-        Ok((APPLICATION, found, _)) if found > VERSION => {
-            Err(StoreError::Newer { path: path.to_owned(), found, supported: VERSION })
+        Ok((APPLICATION, found, _)) => {
+            Err(StoreError::OtherVersion { path: path.to_owned(), found, supported: VERSION })
         }
         Ok(_) => Err(foreign()),
         Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::NotADatabase => Err(foreign()),

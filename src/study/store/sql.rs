@@ -1,6 +1,7 @@
 //! Statements and rows. An `insert_…` leaves what is there as it is, and says whether that is what was to be stored.
 
-use super::records::{IndicatorOutcome, MeasurementRecord, ReferenceRecord, StageSeconds, TrialRecord, TrialState};
+use super::records::{EstimateRecord, EstimateSource, IndicatorOutcome, MeasurementRecord, ReferenceRecord};
+use super::records::{StageSeconds, TrialRecord, TrialState};
 use crate::genotype::{ArchId, Genotype};
 use crate::indicator::Score;
 use rusqlite::types::Type;
@@ -76,7 +77,7 @@ fn from_json<T: DeserializeOwned>(row: &Row, column: usize) -> Result<T> {
 
 const TRIAL: &str =
     "SELECT number, genotype, arch, arch_id, reason, params, macs, model_sha256, scoring_s, exporting_s,
-    measuring_s, live_params FROM trials WHERE sampler = ?1";
+    measuring_s, live_params, loading_s, waiting_s FROM trials WHERE sampler = ?1";
 
 pub fn insert_trial(transaction: &Transaction, record: &TrialRecord) -> Result<bool> {
     let number = integer(record.number)?;
@@ -85,8 +86,8 @@ pub fn insert_trial(transaction: &Transaction, record: &TrialRecord) -> Result<b
         TrialState::Failed { reason } => ("failed", Some(reason)),
     };
     let sql = "INSERT INTO trials (sampler, number, genotype, arch, arch_id, state, reason, params, macs, model_sha256,
-        scoring_s, exporting_s, measuring_s, live_params)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+        scoring_s, exporting_s, measuring_s, live_params, loading_s, waiting_s)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
         ON CONFLICT DO NOTHING";
     let added = transaction.execute(
         sql,
@@ -105,6 +106,8 @@ pub fn insert_trial(transaction: &Transaction, record: &TrialRecord) -> Result<b
             record.seconds.exporting_s,
             record.seconds.measuring_s,
             record.live_params.map(integer).transpose()?,
+            record.seconds.loading_s,
+            record.seconds.waiting_s,
         ],
     )?;
     if added == 0 {
@@ -148,7 +151,13 @@ fn trial(row: &Row, sampler: &str) -> Result<TrialRecord> {
         live_params: optional_unsigned(row, 11)?,
         macs: optional_unsigned(row, 6)?,
         model_sha256: row.get(7)?,
-        seconds: StageSeconds { scoring_s: row.get(8)?, exporting_s: row.get(9)?, measuring_s: row.get(10)? },
+        seconds: StageSeconds {
+            scoring_s: row.get(8)?,
+            exporting_s: row.get(9)?,
+            loading_s: row.get(12)?,
+            measuring_s: row.get(10)?,
+            waiting_s: row.get(13)?,
+        },
     })
 }
 
@@ -193,6 +202,35 @@ pub fn measurements(connection: &Connection, device: &str) -> Result<Vec<Measure
 
 fn measurement_row(row: &Row) -> Result<MeasurementRow> {
     Ok(MeasurementRow { arch_id: id(row, 0)?, model_sha256: row.get(1)?, json: row.get(2)? })
+}
+
+pub fn insert_estimate(transaction: &Transaction, record: &EstimateRecord) -> Result<bool> {
+    let sql = "INSERT INTO estimates (arch_id, device, source, p50_ms, low_ms, high_ms)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
+    let source = match record.source {
+        EstimateSource::Predicted => "predicted",
+        EstimateSource::Table => "table",
+    };
+    let (id, [low_ms, high_ms]) = (record.arch_id.as_str(), record.interval_ms);
+    if transaction.execute(sql, params![id, record.device, source, record.p50_ms, low_ms, high_ms])? == 1 {
+        return Ok(true);
+    }
+    Ok(estimate(transaction, &record.arch_id, &record.device)?.as_ref() == Some(record))
+}
+
+pub fn estimate(connection: &Connection, arch_id: &ArchId, device: &str) -> Result<Option<EstimateRecord>> {
+    let sql = "SELECT source, p50_ms, low_ms, high_ms FROM estimates WHERE arch_id = ?1 AND device = ?2";
+    let read = |row: &Row| {
+        let source: String = row.get(0)?;
+        Ok(EstimateRecord {
+            arch_id: arch_id.clone(),
+            device: device.to_owned(),
+            source: if source == "table" { EstimateSource::Table } else { EstimateSource::Predicted },
+            p50_ms: row.get(1)?,
+            interval_ms: [row.get(2)?, row.get(3)?],
+        })
+    };
+    connection.query_row(sql, [arch_id.as_str(), device], read).optional()
 }
 
 pub fn strings(connection: &Connection, sql: &str) -> Result<Vec<String>> {

@@ -20,7 +20,13 @@ fn trial(number: u64, state: TrialState) -> TrialRecord {
         macs: None,
         model_sha256: Some("ab".into()),
         // Their last bit is lost where JSON text is read fast.
-        seconds: StageSeconds { scoring_s: 0.1 + 0.2, exporting_s: 5e-324, measuring_s: 1.0 / 3.0 },
+        seconds: StageSeconds {
+            scoring_s: 0.1 + 0.2,
+            exporting_s: 5e-324,
+            loading_s: 0.7,
+            measuring_s: 1.0 / 3.0,
+            waiting_s: 0.0,
+        },
     }
 }
 
@@ -61,8 +67,8 @@ fn everything_comes_back_as_it_was() {
         trials.iter().for_each(|trial| store.put_trial(trial).unwrap());
         store.put_trial(&TrialRecord { sampler: "random".into(), ..trials[0].clone() }).unwrap();
         store.put_indicators(&ArchId::new("02"), &outcomes(2.0)).unwrap();
-        store.put_measurement(&measurement("02", "cpu", 1.25)).unwrap();
-        store.put_measurement(&measurement("01", "gpu", 0.5)).unwrap();
+        store.put_measurements(&[measurement("02", "cpu", 1.25)]).unwrap();
+        store.put_measurements(&[measurement("01", "gpu", 0.5)]).unwrap();
     }
     let check = |store: Store| {
         assert_eq!(store.fact::<serde_json::Value>("config").unwrap(), Some(json!({"seed": 7})));
@@ -98,7 +104,7 @@ fn what_is_finished_does_not_change() {
         store.put_reference(&reference("a", 1.0)).unwrap();
         store.put_trial(&trial(0, complete(1.0))).unwrap();
         store.put_trial(&trial(1, failed())).unwrap();
-        store.put_measurement(&measurement("01", "cpu", 1.0)).unwrap();
+        store.put_measurements(&[measurement("01", "cpu", 1.0)]).unwrap();
     }
     let check = |result: Result<(), StoreError>, what: &str| {
         let message = result.unwrap_err().to_string();
@@ -111,7 +117,7 @@ fn what_is_finished_does_not_change() {
     check(store.put_trial(&trial(0, complete(2.0))), "trial 0 of sampler `nsga2`");
     check(store.put_trial(&trial(0, failed())), "trial 0 of sampler `nsga2`");
     check(store.put_trial(&trial(1, complete(2.0))), "trial 1 of sampler `nsga2`");
-    check(store.put_measurement(&measurement("01", "cpu", 2.0)), "measurement of architecture 01 on device `cpu`");
+    check(store.put_measurements(&[measurement("01", "cpu", 2.0)]), "measurement of architecture 01 on device `cpu`");
     assert_eq!(store.trials("nsga2").unwrap(), [trial(0, complete(1.0)), trial(1, failed())]);
     assert_eq!(store.indicators(&ArchId::new("01")).unwrap(), outcomes(1.0));
     assert_eq!(store.measurement(&ArchId::new("01"), "cpu").unwrap(), Some(measurement("01", "cpu", 1.0)));
@@ -145,7 +151,7 @@ fn measurements_are_exported_for_a_replay() {
     let folder = folder();
     let mut store = Store::open(&folder.path().join("study.sqlite")).unwrap();
     for (id, device, p50_ms) in [("0b", "cpu", 2.0), ("0a", "cpu", 0.1 + 0.2), ("0c", "gpu", 3.0)] {
-        store.put_measurement(&measurement(id, device, p50_ms)).unwrap();
+        store.put_measurements(&[measurement(id, device, p50_ms)]).unwrap();
     }
     let path = folder.path().join("cpu.jsonl");
     assert_eq!(store.export_measurements("cpu", &path).unwrap(), 2);
@@ -179,9 +185,9 @@ fn other_files_are_refused_and_left_alone() {
     check("other.sqlite", &|path| sql(path, "CREATE TABLE trials (a)"), "not a study of Tegu");
     let newer = |path: &Path| {
         drop(Store::open(path).unwrap());
-        sql(path, "PRAGMA user_version = 2");
+        sql(path, "PRAGMA user_version = 3");
     };
-    check("newer.sqlite", &newer, "study has schema version 2, this Tegu reads up to 1");
+    check("newer.sqlite", &newer, "study has schema version 3, this Tegu reads 2");
     let error = Store::open_read_only(&folder.path().join("absent.sqlite")).unwrap_err().to_string();
     assert!(error.contains("absent.sqlite: "), "{error}");
     assert!(!folder.path().join("absent.sqlite").exists());
