@@ -1,6 +1,6 @@
 //! A hardware profile: what a device is, how it is measured, and what may not be exceeded on it.
 
-use crate::latency::{Protocol, ProtocolError};
+use crate::latency::{Measurement, Protocol, ProtocolError};
 use crate::runtime::{ExecutionProvider, RuntimeKind};
 use crate::yaml::{self, YamlError};
 use serde::{Deserialize, Serialize};
@@ -103,6 +103,31 @@ pub struct Budget {
     pub memory_mib: Option<f64>,
     /// Size of the model's file, in MiB.
     pub model_mib: Option<f64>,
+    /// The least share of the model's nodes that the execution provider must run, from 0 to 1; counts where the provider
+    /// has `allow_fallback`, as it must run all of them otherwise.
+    pub ep_coverage: Option<f64>,
+}
+
+impl Budget {
+    /// Whether the execution provider runs as many nodes as it must.
+    ///
+    /// # Errors
+    /// Says the share and the nodes that run elsewhere.
+    pub fn check_coverage(&self, measured: &Measurement) -> Result<(), String> {
+        let Some(least) = self.ep_coverage else { return Ok(()) };
+        let provider = &measured.execution_provider;
+        let budget = format!("the profile's `budget.ep_coverage` is {least}");
+        match measured.ep_coverage {
+            Some(share) if share >= least => Ok(()),
+            Some(share) => {
+                let nodes = measured.fallen_back.join(", ");
+                Err(format!(
+                    "execution provider `{provider}` runs {share:.3} of the nodes, {budget}: {nodes} run elsewhere"
+                ))
+            }
+            None => Err(format!("{} does not tell which nodes `{provider}` runs, {budget}", measured.runtime)),
+        }
+    }
 }
 
 /// Why there is no such profile.
@@ -233,6 +258,15 @@ impl HardwareProfile {
             let positive = bound.is_none_or(|bound| bound.is_finite() && bound > 0.0);
             needed(positive, &format!("budget.{field}: {} found, expected more than 0", bound.unwrap_or_default()))?;
         }
+        let coverage = self.budget.ep_coverage;
+        needed(
+            coverage.is_none_or(|share| (0.0..=1.0).contains(&share)),
+            &format!("budget.ep_coverage: {} found, expected a share from 0 to 1", coverage.unwrap_or_default()),
+        )?;
+        needed(
+            coverage.is_none() || self.runtime != RuntimeKind::Tract,
+            "budget.ep_coverage: only `runtime: onnxruntime` has execution providers, leave it out",
+        )?;
         self.protocol.check().map_err(|error: ProtocolError| error.to_string())
     }
 }
@@ -299,6 +333,7 @@ mod tests {
         check("cores: [1, 1]", "dir/a.yaml: cores: [1, 1] found, expected different numbers of cores, one or more");
         check("batch: 0", "dir/a.yaml: batch: 0 found, expected 1 or more");
         check("limits: {time_s: 0}", "dir/a.yaml: limits.time_s: 0 found, expected more than 0 seconds");
+        check("budget: {ep_coverage: 100}", "dir/a.yaml: budget.ep_coverage: 100 found, expected a share from 0 to 1");
         check("budget: {latency_ms: -1}", "dir/a.yaml: budget.latency_ms: -1 found, expected more than 0");
         check(
             "protocol: {rounds: 3}",
