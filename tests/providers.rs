@@ -105,3 +105,35 @@ fn the_library_made_for_the_provider_is_taken() {
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     assert!(stdout.contains("openvino, runs 100.0 % of the nodes"), "{stdout}");
 }
+
+/// `tegu runtime list` on this machine: what can be used, and why the rest can't.
+#[test]
+fn profiles_that_can_be_used_here_are_listed() {
+    let Some(_) = common::openvino_library() else { return };
+    let list = |options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tegu"));
+        command.args(["runtime", "list"]).args(options).env("TEGU_HOME", common::tegu_home());
+        let output = command.env_remove("ORT_DYLIB_PATH").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let found: Vec<serde_json::Value> = serde_json::from_str(&list(&["--json"])).unwrap();
+    let profiles: Vec<&serde_json::Value> = found.iter().flat_map(|of| of["profiles"].as_array().unwrap()).collect();
+    let mut names: Vec<&str> = profiles.iter().map(|profile| profile["name"].as_str().unwrap()).collect();
+    let mut built_in: Vec<&str> = HardwareProfile::built_in().collect();
+    (names.sort(), built_in.sort());
+    assert_eq!(names, built_in);
+    let reason = |name: &str| profiles.iter().find(|profile| profile["name"] == name).unwrap()["reason"].clone();
+    for usable in ["host-cpu-tract", "host-cpu-ort", "openvino-cpu"] {
+        assert_eq!(reason(usable), serde_json::Value::Null, "{usable}");
+    }
+    let text = list(&[]);
+    for name in ["xnnpack", "coreml", "nnapi", "acl"] {
+        let reason = reason(name).as_str().unwrap().to_owned();
+        assert!(
+            reason.starts_with(&format!("this ONNX Runtime has no execution provider `{name}`, only ")),
+            "{reason}"
+        );
+        assert!(text.contains(name), "{text}");
+    }
+}

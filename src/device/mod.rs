@@ -12,9 +12,10 @@ mod profile;
 mod replay;
 pub mod worker;
 
+pub use crate::onnx::Precision;
 pub use local::LocalDevice;
 pub use message::Stage;
-pub use profile::{Budget, HardwareProfile, Limits, Location, Precision, ProfileError};
+pub use profile::{Budget, HardwareProfile, Limits, Location, ProfileError};
 pub use replay::{Record, ReplayDevice};
 
 use crate::genotype::ArchId;

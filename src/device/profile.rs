@@ -1,6 +1,7 @@
 //! A hardware profile: what a device is, how it is measured, and what may not be exceeded on it.
 
 use crate::latency::{Measurement, Protocol, ProtocolError};
+use crate::onnx::Precision;
 use crate::runtime::{ExecutionProvider, RuntimeKind};
 use crate::yaml::{self, YamlError};
 use serde::{Deserialize, Serialize};
@@ -35,7 +36,7 @@ pub struct HardwareProfile {
     /// Samples in one run, where the model leaves its leading dimension open.
     #[serde(default = "default_batch")]
     pub batch: usize,
-    /// Element type of the models that are measured.
+    /// Element type that candidates are exported in; a model that is there already is measured as it is.
     #[serde(default)]
     pub precision: Precision,
     /// How it is timed.
@@ -66,15 +67,6 @@ pub enum Location {
         /// Which device's records; needed where they are of several.
         device: Option<String>,
     },
-}
-
-/// Element type of a model's weights and activations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32-bit floats.
-    #[default]
-    F32,
 }
 
 /// What one measurement may take.
@@ -158,13 +150,22 @@ pub enum ProfileError {
 }
 
 /// The profiles inside the executable, by name.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 15] = [
     ("host-cpu-tract", include_str!("../../hardware-profiles/host-cpu-tract.yaml")),
     ("host-cpu-ort", include_str!("../../hardware-profiles/host-cpu-ort.yaml")),
     ("host-cpu-ort-1thread", include_str!("../../hardware-profiles/host-cpu-ort-1thread.yaml")),
     ("openvino-cpu", include_str!("../../hardware-profiles/openvino-cpu.yaml")),
     ("cuda", include_str!("../../hardware-profiles/cuda.yaml")),
     ("tensorrt", include_str!("../../hardware-profiles/tensorrt.yaml")),
+    ("xnnpack", include_str!("../../hardware-profiles/xnnpack.yaml")),
+    ("webgpu", include_str!("../../hardware-profiles/webgpu.yaml")),
+    ("coreml", include_str!("../../hardware-profiles/coreml.yaml")),
+    ("qnn", include_str!("../../hardware-profiles/qnn.yaml")),
+    ("nnapi", include_str!("../../hardware-profiles/nnapi.yaml")),
+    ("directml", include_str!("../../hardware-profiles/directml.yaml")),
+    ("migraphx", include_str!("../../hardware-profiles/migraphx.yaml")),
+    ("acl", include_str!("../../hardware-profiles/acl.yaml")),
+    ("onednn", include_str!("../../hardware-profiles/onednn.yaml")),
 ];
 
 impl HardwareProfile {
@@ -307,7 +308,8 @@ mod tests {
     #[test]
     fn the_tract_profile_spells_out_the_defaults() {
         let profile = HardwareProfile::find("host-cpu-tract").unwrap();
-        assert_eq!((profile.protocol, profile.limits), (Protocol::default(), Limits::default()));
+        assert_eq!(profile.protocol, Protocol::default());
+        assert_eq!(profile.limits, Limits::default());
     }
 
     fn parse(text: &str) -> Result<HardwareProfile, ProfileError> {

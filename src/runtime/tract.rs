@@ -163,6 +163,7 @@ fn node_of(cause: &str) -> Option<String> {
 fn datum_type(values: &Values) -> DatumType {
     match values {
         Values::F32(_) => f32::datum_type(),
+        Values::F16(_) => half::f16::datum_type(),
         Values::F64(_) => f64::datum_type(),
         Values::I64(_) => i64::datum_type(),
         Values::I32(_) => i32::datum_type(),
@@ -176,6 +177,7 @@ fn to_tract(input: &NamedTensor) -> Result<Tensor, String> {
     let dims = input.dims.as_slice();
     let tensor = match &input.values {
         Values::F32(values) => Tensor::from_shape(dims, values),
+        Values::F16(values) => Tensor::from_shape(dims, values),
         Values::F64(values) => Tensor::from_shape(dims, values),
         Values::I64(values) => Tensor::from_shape(dims, values),
         Values::I32(values) => Tensor::from_shape(dims, values),
@@ -200,6 +202,7 @@ fn from_tract(name: &str, value: &Tensor) -> Result<NamedTensor, String> {
     let value = cast.as_ref();
     let values = match value.datum_type() {
         DatumType::F32 => Values::F32(elements(value)?),
+        DatumType::F16 => Values::F16(elements(value)?),
         DatumType::F64 => Values::F64(elements(value)?),
         DatumType::I64 => Values::I64(elements(value)?),
         DatumType::I32 => Values::I32(elements(value)?),

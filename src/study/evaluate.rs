@@ -13,7 +13,7 @@ use crate::graph::Graph;
 use crate::indicator::{self, Indicator, IndicatorError, Probes, Score, Scores, Values};
 use crate::latency::Measurement;
 use crate::network::{Init, Weights};
-use crate::onnx::{self, Batch, ExportOptions, Metadata};
+use crate::onnx::{self, Batch, ExportOptions, Metadata, Precision};
 use crate::quality::{Quality, QualityFacts, SampleScores};
 use crate::sampler::{RandomSearch, Sampler};
 use crate::space::Scale;
@@ -210,7 +210,9 @@ impl<'a> Evaluator<'a> {
             return Err(Failure::Candidate(reason));
         }
         let cost = live.cost();
-        let needed = cost.peak_activation_bytes + size_of::<f32>() as u64 * cost.params;
+        // A graph's costs are those of 32-bit floats.
+        let needed =
+            (cost.peak_activation_bytes + size_of::<f32>() as u64 * cost.params) * self.precision().bytes() / 4;
         within("budget.memory_mib", needed, self.profile(device).budget.memory_mib)?;
         let (model, exported) = self.exported(record, live, values)?;
         within("budget.model_mib", file_bytes(&model)?, self.profile(device).budget.model_mib)?;
@@ -268,10 +270,16 @@ impl<'a> Evaluator<'a> {
             ..Metadata::new()
         };
         let file_name = model_file(&record.arch_id);
-        let options = ExportOptions { batch: self.batch(), file_name, ..ExportOptions::default() };
+        let options =
+            ExportOptions { batch: self.batch(), file_name, precision: self.precision(), ..ExportOptions::default() };
         let model = onnx::export(live, &weights, &metadata, options).map_err(|error| candidate(&error))?;
         model.save(path)?;
         Ok(model.sha256())
+    }
+
+    /// The devices' precision, which is the same for all.
+    fn precision(&self) -> Precision {
+        self.plan.devices.first().map_or(Precision::default(), |profile| profile.precision)
     }
 
     /// The devices' batch size where it is one, else left open.

@@ -109,6 +109,12 @@ impl Plan {
             objectives.push(objective);
             sources.push(source);
         }
+        if let Some(other) = devices.iter().find(|device| device.precision != devices[0].precision) {
+            let [first, other] =
+                [&devices[0], other].map(|device| format!("{} of `{}`", device.precision, device.name));
+            let reason = "expected one precision for all devices of a study, which measure the same model files";
+            return Err(wrong(format!("objectives: precision: {first}, {other}: {reason}")));
+        }
         let objectives = Objectives::new(objectives).map_err(|error| wrong(format!("objectives: {error}")))?;
         let plan = Self { space: Arc::new(space), settings, recipe, objectives, sources, devices, config };
         plan.sampler()?;
