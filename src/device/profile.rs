@@ -308,7 +308,8 @@ mod tests {
     #[test]
     fn the_tract_profile_spells_out_the_defaults() {
         let profile = HardwareProfile::find("host-cpu-tract").unwrap();
-        assert_eq!(profile.protocol, Protocol::default());
+        // tract is faster or slower from load to load.
+        assert_eq!(profile.protocol, Protocol { loads: 3, ..Protocol::default() });
         assert_eq!(profile.limits, Limits::default());
     }
 
