@@ -71,9 +71,11 @@ pub fn figures(rounds: &[Vec<f64>], reference_s: &[f64], loads: usize, seed: u64
     };
     let by_load = medians_by_load(&corrected, loads);
     let p50_s = mean(&by_load);
-    // As if all loads were alike; one median of each is taken away from these deviations.
-    let alike: Vec<f64> =
-        corrected.iter().enumerate().map(|(round, time)| p50_s * time / by_load[round % by_load.len()]).collect();
+    // As if all loads were alike; a median of each is taken away from these deviations.
+    let alike: Vec<f64> = match by_load.as_slice() {
+        [_] => corrected,
+        loads => corrected.iter().zip(loads.iter().cycle()).map(|(time, load)| time - load + p50_s).collect(),
+    };
     let (low, high) = median_interval(&alike, seed);
     let correlated = autocorrelation(&alike).clamp(0.0, MOST_CORRELATED);
     let free = (alike.len() as f64 / (alike.len() + 1 - by_load.len()).max(1) as f64).sqrt();
@@ -96,7 +98,7 @@ fn medians_by_load(rounds: &[f64], loads: usize) -> Vec<f64> {
 
 fn between_loads(medians: &[f64]) -> f64 {
     let count = medians.len() as f64;
-    if medians.len() < 2 {
+    if medians.len() < 2 || medians.iter().all(|median| *median == 0.0) {
         return 0.0;
     }
     let mean = mean(medians);

@@ -224,7 +224,7 @@ mod tests {
         );
         check(
             "options:\n  device_id: first\nname: cuda\n",
-            "a.yaml: option `device_id` of execution provider cuda: found `first`, expected an integer from 0 on",
+            "a.yaml:1:1: option `device_id` of execution provider cuda: found `first`, expected an integer from 0 on",
         );
         check(
             "name: cuda\noptions: {device_id: [1]}",
@@ -240,6 +240,6 @@ mod tests {
             "{error}"
         );
         assert!(error.ends_with("; did you mean `openvino`?"), "{error}");
-        check("options: {}", "a.yaml: missing field `name`");
+        check("options: {}", "a.yaml:1:1: missing field `name`");
     }
 }
