@@ -51,11 +51,12 @@ fn graphs() -> Vec<(String, Graph)> {
     let mut graphs: Vec<(String, Graph)> =
         common::graphs().into_iter().map(|(name, graph)| (name.to_owned(), graph)).collect();
     for space in ["nas-bench-201", "mobilenet-macro"] {
-        let small = NetworkChanges { depth: (space == "nas-bench-201").then_some(1), ..Default::default() };
+        let depth = (space == "nas-bench-201").then_some(1);
+        let small = NetworkChanges { width: Some(8), depth, ..Default::default() };
         let space = SearchSpace::open(space).unwrap().with_network(&small).unwrap();
         let mut rng = <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(16);
         let drawn = std::iter::repeat_with(|| space.lower(&space.sample(&mut rng), Scale::Full).unwrap().live());
-        let live = drawn.filter_map(Result::ok).take(3).enumerate();
+        let live = drawn.filter_map(Result::ok).take(2).enumerate();
         graphs.extend(live.map(|(number, graph)| (format!("{}-{number}", space.name), graph)));
     }
     graphs
@@ -64,7 +65,7 @@ fn graphs() -> Vec<(String, Graph)> {
 #[test]
 fn half_precision_is_near_to_full() {
     let (folder, ort) = (tempfile::tempdir().unwrap(), ort());
-    let (mut cases, mut tract_runs, mut worst) = (vec![], 0, 0f32);
+    let (mut cases, mut worst) = (vec![], 0f32);
     for (number, (name, graph)) in graphs().into_iter().enumerate() {
         let weights = common::weights(&graph, number as u64);
         let path = folder.path().join(format!("{name}.onnx"));
@@ -84,24 +85,17 @@ fn half_precision_is_near_to_full() {
         let difference = common::difference(&expected, &outputs);
         assert!(difference <= TOLERANCE, "{name}: ONNX Runtime differs from Candle's 32-bit floats by {difference}");
         worst = worst.max(difference);
-        match run(&TractRuntime, &path) {
-            Ok((_, outputs)) => {
-                let difference = common::difference(&expected, &outputs);
-                assert!(difference <= TOLERANCE, "{name}: tract differs by {difference}");
-                tract_runs += 1;
-            }
-            Err(error) => {
-                println!("{name}: {error}");
-                assert!(error.to_string().contains("tract"), "{name}: {error}");
-            }
-        }
+        let (_, outputs) = run(&TractRuntime, &path).unwrap();
+        let difference = common::difference(&expected, &outputs);
+        assert!(difference <= TOLERANCE, "{name}: tract differs by {difference}");
+        worst = worst.max(difference);
         let tensor = |tensor: &NamedTensor| json!({"dims": tensor.dims, "values": floats(tensor), "type": "float32"});
         cases.push(json!({
             "model": path, "opset": 17, "tolerance": TOLERANCE,
             "inputs": {"input": tensor(&inputs[0])}, "outputs": {"output": tensor(&expected[0])},
         }));
     }
-    println!("{} models: differ by {worst:.1e} at most; tract ran {tract_runs}", cases.len());
+    println!("{} models: differ by {worst:.1e} at most", cases.len());
     let file = folder.path().join("cases.json");
     std::fs::write(&file, serde_json::to_string(&cases).unwrap()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/check_onnx.py");
