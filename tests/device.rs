@@ -293,7 +293,7 @@ fn several_loads_take_turns() {
     let found = bench.measure(model).unwrap();
     assert_eq!((found.loads, found.processes), (3, 1));
     assert!(found.rounds == 9 && (0.5..5.0).contains(&found.p50_ms), "{found:?}");
-    let error = bench.measure(&model.replace("120", "7")).unwrap_err().to_string();
+    let error = bench.measure(model.replace("120", "7")).unwrap_err().to_string();
     assert!(error.ends_with("run failed: too often"), "{error}");
 }
 

@@ -2,6 +2,8 @@
 //! INT8, measured and computed right by the runtimes that can.
 
 mod common;
+#[path = "common/study.rs"]
+mod study;
 
 use common::onnx::{DataType, Model};
 use half::f16;
@@ -103,6 +105,33 @@ fn half_precision_is_near_to_full() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(text.matches(": fine, ").count(), cases.len(), "{text}");
+}
+
+#[test]
+fn a_search_ships_what_the_devices_precision_says() {
+    let place = study::Workplace::new();
+    let device = |name: &str, precision: &str| {
+        let text = format!("name: {name}\ndescription: of a test\nprecision: {precision}\n");
+        place.write(&format!("{name}.yaml"), text);
+    };
+    device("half", "f16");
+    device("full", "f32");
+    place.write_study(
+        "halves",
+        &[("host-cpu-tract", "half.yaml"), ("trials: 20", "trials: 6"), ("control: random", "control: none")],
+    );
+    let front = place.search("halves");
+    for trial in front["front"].as_array().unwrap() {
+        let model = place.folder("halves").join(trial["model"].as_str().unwrap());
+        assert_eq!(inspect(&model).unwrap().operators["Cast"], 2, "{trial}");
+    }
+    let latency = study::STUDY.lines().find(|line| line.contains("protocol:")).unwrap();
+    let both = "half.yaml\n  - latency:\n      device: full.yaml";
+    place.write_study("mixed", &[(latency, ""), ("host-cpu-tract", both)]);
+    let finished = place.run(&["search", "mixed.yaml", "--quiet"]);
+    let expected =
+        "objectives: precision: f16 of `half`, f32 of `full`: expected one precision for all devices of a study";
+    assert!(finished.code == Some(2) && finished.stderr.contains(expected), "{finished:?}");
 }
 
 #[test]

@@ -121,7 +121,8 @@ fn profiles_that_can_be_used_here_are_listed() {
     let profiles: Vec<&serde_json::Value> = found.iter().flat_map(|of| of["profiles"].as_array().unwrap()).collect();
     let mut names: Vec<&str> = profiles.iter().map(|profile| profile["name"].as_str().unwrap()).collect();
     let mut built_in: Vec<&str> = HardwareProfile::built_in().collect();
-    (names.sort(), built_in.sort());
+    names.sort();
+    built_in.sort();
     assert_eq!(names, built_in);
     let reason = |name: &str| profiles.iter().find(|profile| profile["name"] == name).unwrap()["reason"].clone();
     for usable in ["host-cpu-tract", "host-cpu-ort", "openvino-cpu"] {
