@@ -51,7 +51,7 @@ fn a_config_that_is_refused_names_file_line_field_and_what_was_meant() {
         "host-cpu-tract",
         "host-cpu-trakt",
         "no hardware profile `host-cpu-trakt`: did you mean `host-cpu-tract`?; there are `host-cpu-tract`, \
-        `host-cpu-ort`, `host-cpu-ort-1thread`, `openvino-cpu`, `cuda`, `tensorrt`, or give the path of a YAML file",
+        `host-cpu-ort`, `host-cpu-ort-1thread`, `openvino-cpu`, `cuda`, `tensorrt`, `xnnpack`, `webgpu`, `coreml`, `qnn`, `nnapi`, `directml`, `migraphx`, `acl`, `onednn`, or give the path of a YAML file",
     );
     check(
         "batch: 4",

@@ -285,6 +285,19 @@ fn several_processes_streams_and_a_long_run() {
 }
 
 #[test]
+fn several_loads_take_turns() {
+    let mut bench =
+        Bench::new("runtime: mock\nprotocol: {budget_s: 2, warm_up_s: 0.01, rounds: 9, max_rounds: 9, loads: 3}");
+    // Each is a session of its own: none runs as often as one would alone.
+    let model = "sleep_us 500\nafter 120 fail too often";
+    let found = bench.measure(model).unwrap();
+    assert_eq!((found.loads, found.processes), (3, 1));
+    assert!(found.rounds == 9 && (0.5..5.0).contains(&found.p50_ms), "{found:?}");
+    let error = bench.measure(model.replace("120", "7")).unwrap_err().to_string();
+    assert!(error.ends_with("run failed: too often"), "{error}");
+}
+
+#[test]
 fn an_executable_that_is_no_worker_is_named() {
     for (executable, expected) in [
         ("/nonexistent/tegu", "no worker process: /nonexistent/tegu: No such file or directory (os error 2)"),

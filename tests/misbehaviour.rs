@@ -88,6 +88,28 @@ fn candidates_with_an_operator_that_the_target_lacks_fail_and_the_search_goes_on
     }
 }
 
+#[test]
+fn candidates_that_a_provider_runs_in_part_only_fail_with_the_nodes_named() {
+    let place = Workplace::new();
+    let check = |name: &str, more: &str, start: &str| {
+        let provider = format!("execution_provider: {{name: mock, options: {{fallback: AveragePool}}{more}");
+        write(&place, name, &format!("runtime: mock\n{provider}\n{SHORT}"));
+        place.search(name);
+        let (reasons, complete) = reasons(&place, name);
+        let named = |reason: &String| reason.contains(start) && reason.contains("(AveragePool)");
+        assert!(reasons.keys().all(named) && complete >= 5, "{complete} {reasons:?}");
+        reasons.values().sum::<usize>()
+    };
+    let strict = check("strict", "}", "MODEL.onnx: execution provider `mock` does not run ");
+    let bounded = check(
+        "bounded",
+        ", allow_fallback: true}\nbudget: {ep_coverage: 1.0}",
+        "of the nodes, the profile's `budget.ep_coverage` is 1: ",
+    );
+    assert!(strict >= 5 && bounded >= 5, "{strict} {bounded}");
+    assert_eq!(check("allowed", ", allow_fallback: true}", ""), 0);
+}
+
 /// Runs a study that fails before anything is scored; gives what it says.
 fn check_fatal(place: &Workplace, name: &str, code: i32, expected: &str) {
     let finished = place.run(&["search", &format!("{name}.yaml"), "--json", "--quiet"]);

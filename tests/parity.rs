@@ -51,7 +51,8 @@ impl Parity {
         let weights = common::weights(graph, self.cases.len() as u64);
         let metadata = Metadata { weights_sha256: Some(weights.sha256().unwrap()), ..metadata };
         let path: PathBuf = self.folder.path().join(format!("{name}.onnx"));
-        let options = ExportOptions { batch, file_name: format!("{name}.onnx"), external_data_above };
+        let file_name = format!("{name}.onnx");
+        let options = ExportOptions { batch, file_name, external_data_above, ..Default::default() };
         let model = export(graph, &weights, &metadata, options).unwrap();
         assert_eq!(model.external_data.is_some(), external_data_above == 0 && !graph.parameters().is_empty(), "{name}");
         model.save(&path).unwrap();

@@ -234,18 +234,57 @@ fn the_hosts_profiles_measure() {
 /// The plain library has the CPU alone: what else is asked for is refused, and nothing runs on the CPU in its place.
 #[test]
 fn a_provider_that_is_absent_is_named() {
-    for (name, provider, package) in [
-        ("openvino-cpu", "openvino", "onnxruntime-openvino"),
-        ("cuda", "cuda", "onnxruntime-gpu"),
-        ("tensorrt", "tensorrt", "onnxruntime-gpu"),
+    for (name, provider, source) in [
+        ("openvino-cpu", "openvino", "`tegu runtime install onnxruntime-openvino` gets one that has it"),
+        ("cuda", "cuda", "`tegu runtime install onnxruntime-gpu` gets one that has it"),
+        ("tensorrt", "tensorrt", "`tegu runtime install onnxruntime-gpu` gets one that has it"),
+        ("xnnpack", "xnnpack", "the libraries for Android and iOS have it"),
+        ("webgpu", "webgpu", "the library in npm's onnxruntime-node has it"),
+        ("coreml", "coreml", "the libraries for macOS and iOS have it"),
+        ("qnn", "qnn", "builds for Qualcomm's chips have it"),
+        ("nnapi", "nnapi", "the library for Android has it"),
+        ("directml", "directml", "PyPI's onnxruntime-directml has it, for Windows"),
+        ("migraphx", "migraphx", "AMD's builds for ROCm have it"),
+        ("acl", "acl", "a build of one's own with --use_acl has it, for ARM"),
+        ("onednn", "onednn", "a build of one's own with --use_dnnl has it"),
     ] {
         let profiling = Profiling::new(name);
         let model = small_model(profiling.folder.path());
         let absent =
             format!("device `{name}` can't be used: this ONNX Runtime has no execution provider `{provider}`, ");
-        let get = format!("`tegu runtime install {package}` gets one that has it");
-        profiling.check_error(&model, &[], 1, &[&absent, &get]);
+        profiling.check_error(&model, &[], 1, &[&absent, source]);
     }
+}
+
+/// A misspelt option, or a value that it can't hold, is found when the profile is read.
+#[test]
+fn a_misspelt_option_is_named_with_its_line() {
+    let profiling = Profiling::new("openvino-cpu");
+    let text = std::fs::read_to_string(&profiling.path).unwrap();
+    for (wrong, expected) in [
+        (
+            "devicetype: CPU",
+            ": execution_provider.options: unknown option `devicetype` of execution provider openvino, ",
+        ),
+        (
+            "device_type: cpu",
+            ": execution_provider.options.device_type: found `cpu`, expected a word that begins with ",
+        ),
+    ] {
+        let path = profiling.folder.path().join("wrong.yaml");
+        std::fs::write(&path, text.replace("device_type: CPU", wrong)).unwrap();
+        let command = ["profile", "m.onnx", "--device", path.to_str().unwrap()];
+        let output = Command::new(env!("CARGO_BIN_EXE_tegu")).args(command).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let line = 1 + text.lines().position(|line| line.contains("device_type")).unwrap();
+        assert!(stderr.starts_with(&format!("error: {}:{line}:", path.display())), "{stderr}");
+        assert!(output.status.code() == Some(2) && stderr.contains(expected), "{stderr}");
+        assert!(stderr.ends_with(&format!("did you mean `{}`?\n", wrong_meant(wrong))), "{stderr}");
+    }
+}
+
+fn wrong_meant(wrong: &str) -> &str {
+    if wrong.starts_with("device_type") { "CPU" } else { "device_type" }
 }
 
 fn run(kind: RuntimeKind, model: &Path, inputs: &[&str]) -> Result<Vec<NamedTensor>, RuntimeError> {

@@ -1,12 +1,14 @@
 #!/bin/sh
-# What the tests need from outside of the repository: Python's onnx and onnxruntime in .venv, and Chromium.
-# Usage: tests/setup.sh [python|chromium]...   (both where nothing is said; quick where they are there already)
+# What the tests need from outside of the repository: Python's onnx and onnxruntime in .venv, ONNX Runtime with OpenVINO
+# in .tegu, laid out as `tegu runtime install` does, and Chromium.
+# Usage: tests/setup.sh [python|openvino|chromium]...   (all where nothing is said; quick where they are there already)
 set -eu
 cd "$(dirname "$0")/.."
 
 ONNX=1.23.2
 ONNXRUNTIME=1.31.1
 NUMPY=2.4.6
+OPENVINO=1.24.1
 
 setup_python() {
     wanted="onnx==$ONNX onnxruntime==$ONNXRUNTIME numpy==$NUMPY"
@@ -20,6 +22,26 @@ setup_python() {
     # shellcheck disable=SC2086 # a list of packages
     .venv/bin/python -m pip install --quiet --disable-pip-version-check $wanted
     echo "$wanted" >.venv/tegu-packages
+}
+
+# A second execution provider, for the tests of what happens when one does not run every node.
+setup_openvino() {
+    home=.tegu/runtimes
+    if [ -d "$home/onnxruntime-openvino-$OPENVINO" ]; then
+        return
+    fi
+    if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
+        echo "tests/setup.sh: there is no onnxruntime-openvino for this platform, its tests will say so" >&2
+        return
+    fi
+    setup_python
+    rm -rf "$home/.partial"
+    mkdir -p "$home/.partial"
+    .venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+        --dest "$home/.partial" "onnxruntime-openvino==$OPENVINO"
+    .venv/bin/python -m zipfile -e "$home"/.partial/*.whl "$home/.partial/unpacked"
+    mv "$home/.partial/unpacked" "$home/onnxruntime-openvino-$OPENVINO"
+    rm -rf "$home/.partial"
 }
 
 setup_chromium() {
@@ -46,13 +68,13 @@ setup_chromium() {
 }
 
 if [ $# = 0 ]; then
-    set -- python chromium
+    set -- python openvino chromium
 fi
 for part in "$@"; do
     case $part in
-    python | chromium) "setup_$part" ;;
+    python | openvino | chromium) "setup_$part" ;;
     *)
-        echo "tests/setup.sh: no part '$part': python or chromium" >&2
+        echo "tests/setup.sh: no part '$part': python, openvino or chromium" >&2
         exit 2
         ;;
     esac

@@ -3,7 +3,7 @@
 use super::network::{SpaceArgs, input_error};
 use super::{print, print_json};
 use crate::network::{Init, Weights};
-use crate::onnx::{self, Batch, ExportOptions, Metadata};
+use crate::onnx::{self, Batch, ExportOptions, Metadata, Precision};
 use crate::space::Scale;
 use serde_json::json;
 use std::path::PathBuf;
@@ -21,6 +21,9 @@ pub(super) struct Args {
     /// Samples in one run, or `dynamic`
     #[arg(long, default_value = "1", value_parser = batch)]
     batch: Batch,
+    /// Element type of weights and activations: f32, or f16 (input and output stay 32-bit floats)
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
     /// Weights as safetensors; drawn from the seed where absent
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -66,13 +69,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let file_name = args.output.file_name().ok_or_else(|| input_error("--output names no file"))?;
     let file_name = file_name.to_string_lossy().into_owned();
-    let options = ExportOptions { batch: args.batch, file_name, ..ExportOptions::default() };
+    let options = ExportOptions { batch: args.batch, file_name, precision: args.precision, ..ExportOptions::default() };
     let model = onnx::export(&live, &weights, &metadata, options)?;
     model.save(&args.output)?;
     let cost = live.cost();
     if args.json {
         return print_json(&json!({
             "path": args.output, "sha256": model.sha256(), "bytes": model.bytes.len(), "opset": onnx::OPSET,
+            "precision": args.precision,
             "params": cost.params, "macs": cost.macs, "peak_activation_bytes": cost.peak_activation_bytes,
         }));
     }

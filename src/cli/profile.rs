@@ -113,7 +113,9 @@ fn reference(measured: &Measurement) -> String {
 fn samples(measured: &Measurement) -> String {
     let processes =
         if measured.processes > 1 { format!(" of {} processes", measured.processes) } else { String::new() };
-    format!("{} in {} rounds{processes}, {} outliers", measured.samples, measured.rounds, measured.outliers)
+    let loads = if measured.loads > 1 { format!(" of {} loads", measured.loads) } else { String::new() };
+    let Measurement { samples, rounds, outliers, .. } = measured;
+    format!("{samples} in {rounds} rounds{loads}{processes}, {outliers} outliers")
 }
 
 /// What the system tells of itself, before and after.

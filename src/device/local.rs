@@ -60,6 +60,14 @@ impl LocalDevice {
         })
     }
 
+    /// Refuses a model of which too many nodes run elsewhere.
+    fn within_coverage(&self, job: &Job, measured: Measurement) -> Result<Measurement, DeviceError> {
+        match self.profile.budget.check_coverage(&measured) {
+            Ok(()) => Ok(measured),
+            Err(reason) => Err(DeviceError::Refused(format!("{}: {reason}", job.model.display()))),
+        }
+    }
+
     fn setup(&self) -> Setup {
         Setup {
             runtime: self.profile.runtime,
@@ -288,7 +296,8 @@ impl Device for LocalDevice {
             self.measure_rest(jobs, &mut outcomes, &protocol);
             self.rescale(outcomes.iter_mut().flatten().filter_map(|outcome| outcome.as_mut().ok()));
         }
-        outcomes.into_iter().map(|outcome| outcome.expect("every job has an outcome now")).collect()
+        let outcomes = outcomes.into_iter().map(|outcome| outcome.expect("every job has an outcome now"));
+        jobs.iter().zip(outcomes).map(|(job, outcome)| self.within_coverage(job, outcome?)).collect()
     }
 
     fn optimize(&mut self, job: &Job, output: &Path) -> Result<(), DeviceError> {

@@ -13,9 +13,10 @@ mod replay;
 mod table;
 pub mod worker;
 
+pub use crate::onnx::Precision;
 pub use local::LocalDevice;
 pub use message::Stage;
-pub use profile::{Budget, HardwareProfile, Limits, Location, Precision, ProfileError};
+pub use profile::{Budget, HardwareProfile, Limits, Location, ProfileError};
 pub use replay::{Record, ReplayDevice};
 pub use table::{LatencyCsv, LatencyRow, read_latencies};
 

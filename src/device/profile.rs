@@ -1,6 +1,7 @@
 //! A hardware profile: what a device is, how it is measured, and what may not be exceeded on it.
 
-use crate::latency::{Protocol, ProtocolError, Unit};
+use crate::latency::{Measurement, Protocol, ProtocolError, Unit};
+use crate::onnx::Precision;
 use crate::runtime::{ExecutionProvider, RuntimeKind};
 use crate::yaml::{self, YamlError};
 use serde::{Deserialize, Serialize};
@@ -35,7 +36,7 @@ pub struct HardwareProfile {
     /// Samples in one run, where the model leaves its leading dimension open.
     #[serde(default = "default_batch")]
     pub batch: usize,
-    /// Element type of the models that are measured.
+    /// Element type that candidates are exported in; a model that is there already is measured as it is.
     #[serde(default)]
     pub precision: Precision,
     /// How it is timed.
@@ -77,15 +78,6 @@ pub enum Location {
     },
 }
 
-/// Element type of a model's weights and activations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32-bit floats.
-    #[default]
-    F32,
-}
-
 /// What one measurement may take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -112,6 +104,31 @@ pub struct Budget {
     pub memory_mib: Option<f64>,
     /// Size of the model's file, in MiB.
     pub model_mib: Option<f64>,
+    /// The least share of the model's nodes that the execution provider must run, from 0 to 1; counts where the provider
+    /// has `allow_fallback`, as it must run all of them otherwise.
+    pub ep_coverage: Option<f64>,
+}
+
+impl Budget {
+    /// Whether the execution provider runs as many nodes as it must.
+    ///
+    /// # Errors
+    /// Says the share and the nodes that run elsewhere.
+    pub fn check_coverage(&self, measured: &Measurement) -> Result<(), String> {
+        let Some(least) = self.ep_coverage else { return Ok(()) };
+        let provider = &measured.execution_provider;
+        let budget = format!("the profile's `budget.ep_coverage` is {least}");
+        match measured.ep_coverage {
+            Some(share) if share >= least => Ok(()),
+            Some(share) => {
+                let nodes = measured.fallen_back.join(", ");
+                Err(format!(
+                    "execution provider `{provider}` runs {share:.3} of the nodes, {budget}: {nodes} run elsewhere"
+                ))
+            }
+            None => Err(format!("{} does not tell which nodes `{provider}` runs, {budget}", measured.runtime)),
+        }
+    }
 }
 
 /// Why there is no such profile.
@@ -142,13 +159,22 @@ pub enum ProfileError {
 }
 
 /// The profiles inside the executable, by name.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 15] = [
     ("host-cpu-tract", include_str!("../../hardware-profiles/host-cpu-tract.yaml")),
     ("host-cpu-ort", include_str!("../../hardware-profiles/host-cpu-ort.yaml")),
     ("host-cpu-ort-1thread", include_str!("../../hardware-profiles/host-cpu-ort-1thread.yaml")),
     ("openvino-cpu", include_str!("../../hardware-profiles/openvino-cpu.yaml")),
     ("cuda", include_str!("../../hardware-profiles/cuda.yaml")),
     ("tensorrt", include_str!("../../hardware-profiles/tensorrt.yaml")),
+    ("xnnpack", include_str!("../../hardware-profiles/xnnpack.yaml")),
+    ("webgpu", include_str!("../../hardware-profiles/webgpu.yaml")),
+    ("coreml", include_str!("../../hardware-profiles/coreml.yaml")),
+    ("qnn", include_str!("../../hardware-profiles/qnn.yaml")),
+    ("nnapi", include_str!("../../hardware-profiles/nnapi.yaml")),
+    ("directml", include_str!("../../hardware-profiles/directml.yaml")),
+    ("migraphx", include_str!("../../hardware-profiles/migraphx.yaml")),
+    ("acl", include_str!("../../hardware-profiles/acl.yaml")),
+    ("onednn", include_str!("../../hardware-profiles/onednn.yaml")),
 ];
 
 impl HardwareProfile {
@@ -242,6 +268,15 @@ impl HardwareProfile {
             let positive = bound.is_none_or(|bound| bound.is_finite() && bound > 0.0);
             needed(positive, &format!("budget.{field}: {} found, expected more than 0", bound.unwrap_or_default()))?;
         }
+        let coverage = self.budget.ep_coverage;
+        needed(
+            coverage.is_none_or(|share| (0.0..=1.0).contains(&share)),
+            &format!("budget.ep_coverage: {} found, expected a share from 0 to 1", coverage.unwrap_or_default()),
+        )?;
+        needed(
+            coverage.is_none() || self.runtime != RuntimeKind::Tract,
+            "budget.ep_coverage: only `runtime: onnxruntime` has execution providers, leave it out",
+        )?;
         self.protocol.check().map_err(|error: ProtocolError| error.to_string())
     }
 }
@@ -282,7 +317,9 @@ mod tests {
     #[test]
     fn the_tract_profile_spells_out_the_defaults() {
         let profile = HardwareProfile::find("host-cpu-tract").unwrap();
-        assert_eq!((profile.protocol, profile.limits), (Protocol::default(), Limits::default()));
+        // tract is faster or slower from load to load.
+        assert_eq!(profile.protocol, Protocol { loads: 3, ..Protocol::default() });
+        assert_eq!(profile.limits, Limits::default());
     }
 
     fn parse(text: &str) -> Result<HardwareProfile, ProfileError> {
@@ -308,6 +345,7 @@ mod tests {
         check("cores: [1, 1]", "dir/a.yaml: cores: [1, 1] found, expected different numbers of cores, one or more");
         check("batch: 0", "dir/a.yaml: batch: 0 found, expected 1 or more");
         check("limits: {time_s: 0}", "dir/a.yaml: limits.time_s: 0 found, expected more than 0 seconds");
+        check("budget: {ep_coverage: 100}", "dir/a.yaml: budget.ep_coverage: 100 found, expected a share from 0 to 1");
         check("budget: {latency_ms: -1}", "dir/a.yaml: budget.latency_ms: -1 found, expected more than 0");
         check(
             "protocol: {rounds: 3}",

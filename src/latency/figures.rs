@@ -5,6 +5,9 @@
 //! finds another figure for the same bytes (memory layout, placement of threads): a deviation σ between processes
 //! widens each arm a of the interval to `√(a² + (1.96 σ p50)²)`.
 //!
+//! Where a model was loaded several times, round r is of load r mod L: the figure is the mean of the loads' medians, the
+//! bootstrap is over the rounds' deviations from these, and the loads' own deviation s widens the arms by `t(0.975; L−1) s/√L`.
+//!
 //! The bootstrap takes rounds for independent. Where the machine is busy for seconds they are not: with their
 //! autocorrelation ρ at lag 1, n of them are worth n (1 − ρ) / (1 + ρ), which widens the arms accordingly.
 
@@ -27,13 +30,20 @@ pub const DOUBT: f64 = 0.5;
 /// The most that correlated rounds are taken for.
 const MOST_CORRELATED: f64 = 0.8;
 
+/// Student's t at 97.5 % for 1 to 7 degrees of freedom; beyond, the last.
+//
+// from scipy.stats import t; [round(t.ppf(.975, n), 3) for n in range(1, 8)]
+const STUDENT: [f64; 7] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365];
+
 /// A median of rounds; seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figures {
-    /// Median of the corrected rounds.
+    /// Median of the corrected rounds; of several loads, the mean of their medians.
     pub p50_s: f64,
-    /// Its 95 % interval within this process.
+    /// Its 95 % interval within this process and these loads: what more rounds would narrow.
     pub ci95_s: (f64, f64),
+    /// Relative deviation of the figure between draws of so many loads, such that ±1.96 of it cover 95 %; 0 for one load.
+    pub between_loads: f64,
     /// Median of the rounds as they were timed.
     pub raw_p50_s: f64,
     /// Median of the reference over these rounds, where there is one.
@@ -47,28 +57,58 @@ impl Figures {
     }
 }
 
-/// The figures of `rounds`, corrected by the reference's time at each of them (empty: not corrected). The same for
-/// the same seed.
+/// The figures of `rounds`, corrected by the reference's time at each of them (empty: not corrected), which `loads`
+/// sessions took turns in. The same for the same seed.
 ///
 /// # Panics
 /// If there is no round, or one is empty.
-pub fn figures(rounds: &[Vec<f64>], reference_s: &[f64], seed: u64) -> Figures {
+pub fn figures(rounds: &[Vec<f64>], reference_s: &[f64], loads: usize, seed: u64) -> Figures {
     let raw = round_medians(rounds);
     let overall = (reference_s.len() == raw.len()).then(|| median(reference_s));
-    let corrected = match overall {
+    let corrected: Vec<f64> = match overall {
         Some(overall) => raw.iter().zip(reference_s).map(|(round, reference)| round / reference * overall).collect(),
         None => raw.clone(),
     };
-    let p50_s = median(&corrected);
-    let (low, high) = median_interval(&corrected, seed);
-    let correlated = autocorrelation(&corrected).clamp(0.0, MOST_CORRELATED);
-    let wider = ((1.0 + correlated) / (1.0 - correlated)).sqrt();
+    let by_load = medians_by_load(&corrected, loads);
+    let p50_s = mean(&by_load);
+    // As if all loads were alike; a median of each is taken away from these deviations.
+    let alike: Vec<f64> = match by_load.as_slice() {
+        [_] => corrected,
+        loads => corrected.iter().zip(loads.iter().cycle()).map(|(time, load)| time - load + p50_s).collect(),
+    };
+    let (low, high) = median_interval(&alike, seed);
+    let correlated = autocorrelation(&alike).clamp(0.0, MOST_CORRELATED);
+    let free = (alike.len() as f64 / (alike.len() + 1 - by_load.len()).max(1) as f64).sqrt();
+    let wider = free * ((1.0 + correlated) / (1.0 - correlated)).sqrt();
     Figures {
         p50_s,
         ci95_s: ((p50_s - wider * (p50_s - low)).max(0.0), p50_s + wider * (high - p50_s)),
-        raw_p50_s: median(&raw),
+        between_loads: between_loads(&by_load),
+        raw_p50_s: mean(&medians_by_load(&raw, loads)),
         reference_s: overall,
     }
+}
+
+/// The median of each load's rounds, for the loads that have one.
+fn medians_by_load(rounds: &[f64], loads: usize) -> Vec<f64> {
+    let loads = loads.clamp(1, rounds.len());
+    let of_load = |load: usize| rounds.iter().skip(load).step_by(loads).copied().collect::<Vec<f64>>();
+    (0..loads).map(|load| median(&of_load(load))).collect()
+}
+
+fn between_loads(medians: &[f64]) -> f64 {
+    let count = medians.len() as f64;
+    if medians.len() < 2 || medians.iter().all(|median| *median == 0.0) {
+        return 0.0;
+    }
+    let mean = mean(medians);
+    let variance = medians.iter().map(|one| (one / mean - 1.0).powi(2)).sum::<f64>() / (count - 1.0);
+    let student = STUDENT[(medians.len() - 2).min(STUDENT.len() - 1)];
+    student / Z * (variance / count).sqrt()
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// Autocorrelation at lag 1, of deviations from the median that are cut at three median deviations, so that one
@@ -114,13 +154,13 @@ mod tests {
         let pace: Vec<f64> = (0..9).map(|round| 1.02_f64.powi(round)).collect();
         let rounds: Vec<Vec<f64>> = pace.iter().map(|pace| vec![0.003 * pace; 4]).collect();
         let reference: Vec<f64> = pace.iter().map(|pace| 0.0002 * pace).collect();
-        let found = figures(&rounds, &reference, 0);
+        let found = figures(&rounds, &reference, 1, 0);
         let middle = 1.02_f64.powi(4);
         close(found.p50_s, 0.003 * middle);
         close(found.raw_p50_s, 0.003 * middle);
         close(found.reference_s.unwrap(), 0.0002 * middle);
         assert!(found.half_width() < 1e-9);
-        let raw = figures(&rounds, &[], 0);
+        let raw = figures(&rounds, &[], 1, 0);
         assert!(raw.half_width() > 0.04 && raw.reference_s.is_none() && raw.p50_s == found.raw_p50_s, "{raw:?}");
     }
 
@@ -128,12 +168,27 @@ mod tests {
     fn rounds_that_are_alike_for_a_while_count_for_fewer() {
         let interval = |time: &dyn Fn(usize) -> f64| {
             let rounds: Vec<Vec<f64>> = (0..24).map(|round| vec![time(round)]).collect();
-            figures(&rounds, &[], 0).half_width()
+            figures(&rounds, &[], 1, 0).half_width()
         };
         let pace = [1.0, 1.01, 1.02, 1.03];
         let (mixed, in_blocks) = (interval(&|round| pace[round % 4]), interval(&|round| pace[round / 6]));
         assert!(in_blocks > 2.0 * mixed, "{in_blocks} {mixed}");
         assert_eq!(autocorrelation(&[1.0; 8]), 0.0);
+    }
+
+    #[test]
+    fn several_loads_are_averaged_and_their_spread_is_known() {
+        // A runtime with two paces, drawn anew at each load.
+        let rounds: Vec<Vec<f64>> = (0..12).map(|round| vec![[1.0, 1.0, 2.0][round % 3]; 3]).collect();
+        let found = figures(&rounds, &[], 3, 0);
+        close(found.p50_s, 4.0 / 3.0);
+        close(found.raw_p50_s, 4.0 / 3.0);
+        assert!(found.half_width() < 1e-9, "more rounds would change nothing: {found:?}");
+        // The loads' relative deviation is √3/4, their mean's a √3rd of that.
+        close(found.between_loads, 4.303 / 1.96 * 0.25);
+        assert_eq!(figures(&rounds, &[], 1, 0).between_loads, 0.0);
+        // Fewer rounds than loads: the others have had none.
+        close(figures(&rounds[..2], &[], 3, 0).p50_s, 1.0);
     }
 
     #[test]

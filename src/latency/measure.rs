@@ -60,6 +60,8 @@ pub struct Samples {
     pub reference_s: Vec<f64>,
     /// Median times of the reference's turns from the first round to the last, in the order of running.
     pub reference_turns_s: Vec<f64>,
+    /// Sessions of the model that took turns: round r is of session r mod this.
+    pub loads: usize,
     /// Why it ended.
     pub stop: StopReason,
 }
@@ -67,7 +69,7 @@ pub struct Samples {
 impl Samples {
     /// The median and its interval, the same for the same seed.
     pub fn figures(&self, seed: u64) -> Figures {
-        figures(&self.rounds, &self.reference_s, seed)
+        figures(&self.rounds, &self.reference_s, self.loads, seed)
     }
 }
 
@@ -82,7 +84,8 @@ pub enum Who {
 
 /// The sessions that are measured, as [`measure_in_turns`] sees them.
 pub trait Bench {
-    /// Says whose turn begins; `false` ends everything: nobody waits for an answer.
+    /// Says whose turn begins; `false` ends everything: nobody waits for an answer. Where a model has several sessions
+    /// (the protocol's `loads`), each turn is the next one's.
     fn turn(&mut self, who: Who) -> bool;
 
     /// Runs once; how many seconds it took.
@@ -138,7 +141,7 @@ fn turns(bench: &mut dyn Bench, count: usize, has_reference: bool, protocol: &Pr
         active = on;
         for timed in finished {
             let stop = timed.stop(reference.as_ref(), protocol).expect("it was just told to stop");
-            end(bench, timed.number, Ok(timed.samples(reference.as_ref(), stop)))?;
+            end(bench, timed.number, Ok(timed.samples(reference.as_ref(), protocol.loads, stop)))?;
         }
         active.shuffle(&mut rng);
         let mut failed = vec![];
@@ -200,6 +203,8 @@ pub fn measure(session: &mut dyn Session, protocol: &Protocol) -> Result<Samples
         fn without_reference(&mut self, _: String) {}
     }
 
+    // There is one session to be had.
+    let protocol = &Protocol { loads: 1, ..protocol.clone() };
     let mut alone = Alone(session, Instant::now(), None);
     measure_in_turns(&mut alone, 1, false, protocol);
     alone.2.expect("a model's measurement has an outcome")
@@ -301,7 +306,7 @@ impl Timed {
             return None;
         }
         let narrow = || {
-            let figures = figures(&self.rounds, &self.reference_s(reference), protocol.seed);
+            let figures = figures(&self.rounds, &self.reference_s(reference), protocol.loads, protocol.seed);
             figures.half_width() <= protocol.target_half_width
         };
         match () {
@@ -312,7 +317,7 @@ impl Timed {
         }
     }
 
-    fn samples(self, reference: Option<&Reference>, stop: StopReason) -> Samples {
+    fn samples(self, reference: Option<&Reference>, loads: usize, stop: StopReason) -> Samples {
         let (from, to) = (self.at[0], self.at[self.at.len() - 1]);
         Samples {
             first_run_s: self.first_run_s,
@@ -321,6 +326,7 @@ impl Timed {
             reference_s: self.reference_s(reference),
             reference_turns_s: reference.map_or(vec![], |reference| reference.turns_between(from, to)),
             rounds: self.rounds,
+            loads,
             stop,
         }
     }

@@ -117,6 +117,9 @@ pub struct Measurement {
     /// Worker processes that it was measured in.
     #[serde(default = "one")]
     pub processes: usize,
+    /// Sessions of the model in each, whose rounds took turns; `p50_ms` is the mean of their medians.
+    #[serde(default = "one")]
+    pub loads: usize,
     /// 90th percentile of single runs; absent with fewer than 64.
     pub p90_ms: Option<f64>,
     /// 99th percentile of single runs; absent with fewer than 662.
@@ -220,7 +223,7 @@ impl Measurement {
         let Measured { model_sha256, device, runtime, session, nodes_by_provider, fallen_back, .. } = measured;
         let Measured { protocol, load_s, samples, host, throughput, .. } = measured;
         let figures = samples.figures(protocol.seed);
-        let ci95_s = widened(figures.p50_s, figures.ci95_s, protocol.between_process);
+        let ci95_s = widened(figures.p50_s, figures.ci95_s, protocol.between_process.hypot(figures.between_loads));
         let all: Vec<f64> = samples.rounds.concat();
         let nodes: usize = nodes_by_provider.values().sum();
         let (execution_provider, provider_options) = match &session.execution_provider {
@@ -257,6 +260,7 @@ impl Measurement {
             no_reference,
             between_process: protocol.between_process,
             processes: 1,
+            loads: samples.loads,
             p90_ms: p90(&all).map(ms),
             p99_ms: p99(&all).map(ms),
             samples: all.len(),

@@ -37,6 +37,10 @@ pub struct Protocol {
     /// Fresh worker processes that a model is measured in. With 2 or more, the deviation between them is taken in the
     /// place of `between_process`.
     pub processes: usize,
+    /// Sessions of the model in one process, whose rounds take turns: some runtimes are faster or slower from load to load.
+    /// With 2 or more, the figure is the mean of the loads' medians, and their spread is in the interval.
+    #[serde(skip_serializing_if = "is_one")]
+    pub loads: usize,
     /// Afterwards, keep the model running for so many seconds and report the median by window; 0 for not at all.
     pub sustained_s: f64,
     /// Sessions that run at the same time for the throughput, which is measured on its own from 2 on.
@@ -62,12 +66,19 @@ impl Default for Protocol {
             reference: true,
             between_process: 0.006,
             processes: 1,
+            loads: 1,
             sustained_s: 0.0,
             streams: 1,
             streams_s: 1.0,
             seed: 0,
         }
     }
+}
+
+/// What is not said in stored protocols that were made before there were several loads.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_one(loads: &usize) -> bool {
+    *loads == 1
 }
 
 /// A number that no measurement can be made with.
@@ -109,6 +120,7 @@ impl Protocol {
             ("max_rounds", self.max_rounds, self.rounds),
             ("runs_per_round", self.runs_per_round, 1),
             ("processes", self.processes, 1),
+            ("loads", self.loads, 1),
             ("streams", self.streams, 1),
         ];
         for (field, found, least) in counts {
@@ -145,6 +157,7 @@ mod tests {
         check("rounds: 3", "protocol.rounds: 3 found, expected 5 or more (fewer give no 95 % interval)");
         check("max_rounds: 6", "protocol.max_rounds: 6 found, expected no fewer than `rounds`, 7");
         check("runs_per_round: 0", "protocol.runs_per_round: 0 found, expected 1 or more");
+        check("loads: 0", "protocol.loads: 0 found, expected 1 or more");
         check("streams: 0", "protocol.streams: 0 found, expected 1 or more");
         check("budget_s: -1", "protocol.budget_s: -1 found, expected a number from 0 on");
         check("target_half_width: .nan", "protocol.target_half_width: NaN found, expected a number from 0 on");

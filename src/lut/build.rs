@@ -70,7 +70,7 @@ pub fn build(
     };
     let journal = Journal::open(journal, begin)?;
     device.check()?;
-    let extractor = Extractor::new(journal.method, device.profile().batch)?;
+    let extractor = extractor(journal.method, device)?;
     let mut builder =
         Builder { space, device, options, journal, extractor, begun: Instant::now(), observer, error: None };
     builder.draw_and_time()?;
@@ -177,7 +177,7 @@ impl Builder<'_> {
             Err(LutError::Device(error)) if error.is_unavailable() && self.journal.counts.is_empty() => {
                 tracing::info!("operators are counted in our own graph: {error}");
                 self.journal.put_method(self.spent_s(), Method::Counted)?;
-                self.extractor = Extractor::new(Method::Counted, self.device.profile().batch)?;
+                self.extractor = extractor(Method::Counted, self.device)?;
                 self.extractor.operators(graph, self.device)?
             }
             found => found?,
@@ -386,6 +386,10 @@ impl Builder<'_> {
         }
         Ok(assemble::table(self.options, self.journal))
     }
+}
+
+fn extractor(method: Method, device: &dyn Device) -> Result<Extractor, LutError> {
+    Extractor::new(method, device.profile().batch, device.profile().precision)
 }
 
 fn task(pooled: &Pooled, role: Role) -> Task<'_> {

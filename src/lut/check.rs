@@ -132,7 +132,7 @@ pub fn validate(
     let (drawn, dead) = held_out(space, tables, networks, seed)?;
     let mut extractors: Vec<Extractor> = tables
         .iter()
-        .map(|table| Extractor::new(table.header.method, table.header.batch))
+        .map(|table| Extractor::new(table.header.method, table.header.batch, table.header.precision()))
         .collect::<Result<_, LutError>>()?;
     let anchors = match (tables.first(), extractors.first_mut()) {
         (Some(table), Some(extractor)) => Anchors::of(&table.networks, table.header.pace.clone(), space, extractor)?,

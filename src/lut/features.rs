@@ -8,7 +8,7 @@ use crate::device::{Device, Job};
 use crate::genotype::{ArchId, Genotype};
 use crate::graph::Graph;
 use crate::network::{Init, Weights};
-use crate::onnx::{self, Batch, ExportOptions, Metadata};
+use crate::onnx::{self, Batch, ExportOptions, Metadata, Precision};
 use crate::space::{NetworkChanges, Scale, SearchSpace};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -52,19 +52,20 @@ pub(super) fn network(space: &SearchSpace, genotype: &Genotype) -> Result<Option
 pub struct Extractor {
     method: Method,
     batch: usize,
+    precision: Precision,
     folder: tempfile::TempDir,
     last: usize,
 }
 
 impl Extractor {
-    /// An extractor of this method for runs of `batch` samples.
+    /// An extractor of this method for runs of `batch` samples in this element type.
     ///
     /// # Errors
     /// If no folder for models can be made.
-    pub fn new(method: Method, batch: usize) -> Result<Self, LutError> {
+    pub fn new(method: Method, batch: usize, precision: Precision) -> Result<Self, LutError> {
         let folder = tempfile::Builder::new().prefix("tegu-lut").tempdir();
         let folder = folder.map_err(|source| LutError::File { path: std::env::temp_dir(), source })?;
-        Ok(Self { method, batch, folder, last: 0 })
+        Ok(Self { method, batch, precision, folder, last: 0 })
     }
 
     /// What it does.
@@ -81,7 +82,8 @@ impl Extractor {
         let file_name = format!("{}.onnx", self.last);
         let path = self.folder.path().join(&file_name);
         let weights = Weights::random(graph, Init::TorchDefault, 0, &candle_core::Device::Cpu)?;
-        let options = ExportOptions { batch: Batch::Fixed(self.batch), file_name, ..ExportOptions::default() };
+        let (batch, precision) = (Batch::Fixed(self.batch), self.precision);
+        let options = ExportOptions { batch, file_name, precision, ..ExportOptions::default() };
         onnx::export(graph, &weights, &Metadata::new(), options)?.save(&path)?;
         Ok(path)
     }

@@ -7,6 +7,7 @@ use super::operator::{Counts, OpCost};
 use crate::device::HardwareProfile;
 use crate::graph::{Graph, GraphError};
 use crate::latency::{Host, Pace};
+use crate::onnx::Precision;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -231,6 +232,11 @@ pub struct UsedEntry {
 }
 
 impl Header {
+    /// The element type of the networks' weights and activations.
+    pub fn precision(&self) -> Precision {
+        self.profile.as_ref().map_or(Precision::default(), |profile| profile.precision)
+    }
+
     /// The profile whose runtime shows the operators that the table has.
     pub fn operators_profile(&self) -> Option<&HardwareProfile> {
         self.operators_of.as_ref().or(self.profile.as_ref())

@@ -44,7 +44,7 @@ pub fn transfer(
     }
     device.check()?;
     let chosen = spread(table, anchors);
-    let mut extractor = Extractor::new(table.header.method, device.profile().batch)?;
+    let mut extractor = Extractor::new(table.header.method, device.profile().batch, device.profile().precision)?;
     let mut jobs = vec![];
     for timed in &chosen {
         let genotype = space.parse_arch(&timed.arch)?;

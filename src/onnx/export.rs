@@ -1,12 +1,16 @@
 //! Lowering a graph to ONNX, operator by operator.
 //! Semantics of each: <https://onnx.ai/onnx/operators/>, opset 17 (the newest that tract is tested with).
 
-use super::proto::{entry, float, floats, int, integers, ints, move_outside, node, tensor_attribute, value_info};
-use super::{ExternalData, INPUT, Metadata, OUTPUT, OnnxError, OnnxModel};
+use super::proto::{
+    cast_to, entry, float, floats, halves, int, integers, ints, move_outside, node, tensor_attribute, value_info,
+};
+use super::{ExternalData, INPUT, Metadata, OUTPUT, OnnxError, OnnxModel, Precision};
 use crate::graph::{Activation, BATCH_NORM_EPS, Conv2d, Graph, NodeId, Op, Shape, Window};
 use crate::network::{Weights, WeightsError};
+use half::f16;
 use prost::Message;
 use std::collections::HashSet;
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
 
@@ -40,34 +44,39 @@ pub struct ExportOptions {
     pub file_name: String,
     /// Bytes of weights above which they stand in a file of their own; default 2·10⁹ (protobuf ends at 2³¹ - 1).
     pub external_data_above: u64,
+    /// Element type of weights and activations; default 32-bit floats.
+    pub precision: Precision,
 }
 
 impl Default for ExportOptions {
     fn default() -> Self {
-        Self { batch: Batch::Fixed(1), file_name: "model.onnx".into(), external_data_above: 2_000_000_000 }
+        let (batch, file_name, precision) = (Batch::Fixed(1), "model.onnx".into(), Precision::F32);
+        Self { batch, file_name, external_data_above: 2_000_000_000, precision }
     }
 }
 
 /// Writes `graph` with its weights as an ONNX model.
 ///
 /// # Errors
-/// If a weight is missing, the graph has an average pooling with dilation (opset 17 has none), or an
-/// indicator of the metadata is not finite.
+/// If a weight is missing or beyond what the precision can hold, the graph has an average pooling with dilation (opset 17
+/// has none), or an indicator of the metadata is not finite.
 pub fn export(
     graph: &Graph,
     weights: &Weights,
     metadata: &Metadata,
     options: ExportOptions,
 ) -> Result<OnnxModel, OnnxError> {
-    let mut writer = Writer::new(graph, weights, options.batch);
+    let mut writer = Writer::new(graph, weights, options.batch, options.precision);
     for id in graph.ids() {
         let value = writer.lower(id)?;
         writer.values.push(value);
     }
     // A result that is another node's value (identity, the input itself) gets a name by an operator of its own.
     let result = writer.values[graph.output().index()].clone();
-    if result != OUTPUT {
-        writer.emit("Identity", &[&result], OUTPUT, vec![]);
+    match options.precision {
+        Precision::F16 => writer.emit("Cast", &[&result], OUTPUT, vec![cast_to(DataType::Float)]),
+        Precision::F32 if result != OUTPUT => writer.emit("Identity", &[&result], OUTPUT, vec![]),
+        Precision::F32 => {}
     }
 
     let external_data = writer.move_outside(&options);
@@ -94,6 +103,7 @@ struct Writer<'a> {
     graph: &'a Graph,
     weights: &'a Weights,
     batch: Batch,
+    precision: Precision,
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
     /// For each node of the graph so far, the name of the ONNX value that it is.
@@ -104,10 +114,11 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(graph: &'a Graph, weights: &'a Weights, batch: Batch) -> Self {
+    fn new(graph: &'a Graph, weights: &'a Weights, batch: Batch, precision: Precision) -> Self {
         let taken = [INPUT.to_owned(), OUTPUT.to_owned()].into();
         let (nodes, initializers, values) = (vec![], vec![], vec![]);
-        Self { graph, weights, batch, nodes, initializers, values, taken, relu6_bounds: None, batch_size: None }
+        let (relu6_bounds, batch_size) = (None, None);
+        Self { graph, weights, batch, precision, nodes, initializers, values, taken, relu6_bounds, batch_size }
     }
 
     /// Writes one node of the graph and gives the name of its value.
@@ -117,11 +128,12 @@ impl<'a> Writer<'a> {
         let operands: Vec<String> = node.inputs.iter().map(|input| self.values[input.index()].clone()).collect();
         let operands: Vec<&str> = operands.iter().map(String::as_str).collect();
         match node.op {
-            Op::Input => return Ok(INPUT.into()),
+            Op::Input => return Ok(self.input()),
             Op::Identity | Op::Dropout { .. } => return Ok(operands[0].into()),
             _ => {}
         }
-        let value = if id == graph.output() { OUTPUT.to_owned() } else { self.unique(&node.name) };
+        let is_result = id == graph.output() && self.precision == Precision::F32;
+        let value = if is_result { OUTPUT.to_owned() } else { self.unique(&node.name) };
         let parameters = self.parameters(id)?;
         let with_parameters: Vec<&str> =
             operands.iter().copied().chain(parameters.iter().map(String::as_str)).collect();
@@ -132,7 +144,7 @@ impl<'a> Writer<'a> {
                 let epsilon = float("epsilon", BATCH_NORM_EPS as f32);
                 self.emit("BatchNormalization", &with_parameters, &value, vec![epsilon]);
             }
-            Op::Activation(activation) => self.activation(activation, operands[0], &value),
+            Op::Activation(activation) => self.activation(activation, operands[0], &value)?,
             Op::Add => self.sum(&node.name, &operands, &value),
             Op::Mul => self.emit("Mul", &operands, &value, vec![]),
             Op::Concat => self.emit("Concat", &operands, &value, vec![int("axis", 1)]),
@@ -157,36 +169,68 @@ impl<'a> Writer<'a> {
             }
             Op::Linear { .. } => self.emit("Gemm", &with_parameters, &value, vec![int("transB", 1)]),
             Op::Softmax => self.emit("Softmax", &operands, &value, vec![int("axis", 1)]),
-            Op::Zero => self.zeros(&node.name, node.shape, &value),
+            Op::Zero => self.zeros(&node.name, node.shape, &value)?,
         }
         Ok(value)
+    }
+
+    /// The value of the model's input in the precision of all others.
+    fn input(&mut self) -> String {
+        match self.precision {
+            Precision::F32 => INPUT.to_owned(),
+            Precision::F16 => {
+                let value = self.unique("input.half");
+                self.emit("Cast", &[INPUT], &value, vec![cast_to(DataType::Float16)]);
+                value
+            }
+        }
+    }
+
+    /// A tensor in the model's precision.
+    fn tensor(&self, name: &str, dims: &[usize], values: &[f32]) -> Result<TensorProto, OnnxError> {
+        match self.precision {
+            Precision::F32 => Ok(floats(name, dims, values)),
+            Precision::F16 => {
+                let half: Vec<f16> = values.iter().copied().map(f16::from_f32).collect();
+                match values.iter().zip(&half).find(|(value, half)| value.is_finite() && !half.is_finite()) {
+                    Some((value, _)) => Err(OnnxError::Unsupported {
+                        node: name.to_owned(),
+                        reason: format!("it holds {value}, 16-bit floats end at {}", f16::MAX),
+                    }),
+                    None => Ok(halves(name, dims, &half)),
+                }
+            }
+        }
     }
 
     fn emit(&mut self, op_type: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) {
         self.nodes.push(node(op_type, inputs, output, attributes));
     }
 
-    fn activation(&mut self, activation: Activation, operand: &str, value: &str) {
+    fn activation(&mut self, activation: Activation, operand: &str, value: &str) -> Result<(), OnnxError> {
         match activation {
             Activation::Relu => self.emit("Relu", &[operand], value, vec![]),
             Activation::Sigmoid => self.emit("Sigmoid", &[operand], value, vec![]),
             Activation::HardSwish => self.emit("HardSwish", &[operand], value, vec![]),
             Activation::Relu6 => {
-                let (low, high) = self.relu6_bounds();
+                let (low, high) = self.relu6_bounds()?;
                 self.emit("Clip", &[operand, &low, &high], value, vec![]);
             }
         }
+        Ok(())
     }
 
-    fn relu6_bounds(&mut self) -> (String, String) {
+    fn relu6_bounds(&mut self) -> Result<(String, String), OnnxError> {
         if let Some(bounds) = &self.relu6_bounds {
-            return bounds.clone();
+            return Ok(bounds.clone());
         }
         let bounds = (self.unique("relu6.min"), self.unique("relu6.max"));
-        self.initializers.push(floats(&bounds.0, &[], &[0.0]));
-        self.initializers.push(floats(&bounds.1, &[], &[6.0]));
+        for (name, bound) in [(&bounds.0, 0.0), (&bounds.1, 6.0)] {
+            let tensor = self.tensor(name, &[], &[bound])?;
+            self.initializers.push(tensor);
+        }
         self.relu6_bounds = Some(bounds.clone());
-        bounds
+        Ok(bounds)
     }
 
     /// A chain of sums of two: runtimes fuse them with convolutions, unlike the variadic `Sum`.
@@ -200,7 +244,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn zeros(&mut self, name: &str, shape: Shape, value: &str) {
+    fn zeros(&mut self, name: &str, shape: Shape, value: &str) -> Result<(), OnnxError> {
         let dims: Vec<i64> = shape.dims().iter().map(|&dim| dim as i64).collect();
         let shape_name = self.unique(&format!("{name}.shape"));
         match self.batch {
@@ -215,8 +259,9 @@ impl<'a> Writer<'a> {
             }
         }
         // The zero is spelt out: tract takes another element type for the default.
-        let zero = tensor_attribute("value", floats("", &[1], &[0.0]));
+        let zero = tensor_attribute("value", self.tensor("", &[1], &[0.0])?);
         self.emit("ConstantOfShape", &[&shape_name], value, vec![zero]);
+        Ok(())
     }
 
     /// The value that holds an open batch dimension's size.
@@ -237,7 +282,8 @@ impl<'a> Writer<'a> {
             let tensor = self.weights.get(&parameter.name)?;
             let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).map_err(WeightsError::from)?;
             let name = self.unique(&parameter.name);
-            self.initializers.push(floats(&name, &parameter.dims, &values));
+            let tensor = self.tensor(&name, &parameter.dims, &values)?;
+            self.initializers.push(tensor);
             names.push(name);
         }
         Ok(names)

@@ -51,6 +51,8 @@ pub enum Dim {
 pub enum ElementType {
     /// 32-bit floats.
     Float32,
+    /// 16-bit floats.
+    Float16,
     /// 64-bit floats.
     Float64,
     /// 64-bit integers.
@@ -92,6 +94,7 @@ impl fmt::Display for ElementType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Float32 => "float32",
+            Self::Float16 => "float16",
             Self::Float64 => "float64",
             Self::Int64 => "int64",
             Self::Int32 => "int32",
@@ -197,6 +200,7 @@ fn value_info(value: &ValueInfoProto) -> ValueInfo {
 fn element_type(code: i32) -> ElementType {
     match DataType::try_from(code) {
         Ok(DataType::Float) => ElementType::Float32,
+        Ok(DataType::Float16) => ElementType::Float16,
         Ok(DataType::Double) => ElementType::Float64,
         Ok(DataType::Int64) => ElementType::Int64,
         Ok(DataType::Int32) => ElementType::Int32,

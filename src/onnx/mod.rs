@@ -15,17 +15,20 @@
 //!
 //! The graph is exported as it is: export the [live](crate::graph::Graph::live) one where dead edges are to
 //! cost nothing. The model's input is `input`, its output `output`, values and nodes have the names of the
-//! graph's nodes, initialisers those of the parameters. The same input gives the same bytes.
+//! graph's nodes, initialisers those of the parameters. The same input gives the same bytes. In half precision, weights and
+//! activations are 16-bit floats, with a `Cast` behind the input and one before the output.
 
 mod export;
 mod inspect;
 mod metadata;
+mod precision;
 mod proto;
 
 pub use export::{Batch, ExportOptions, IR_VERSION, OPSET, export};
 pub use inspect::{Dim, ElementType, ModelInfo, OperatorNode, ValueInfo, inspect};
 pub(crate) use inspect::{decode, inspect_proto, operator_nodes};
 pub use metadata::{Metadata, read_metadata};
+pub use precision::Precision;
 
 use crate::graph::GraphError;
 use crate::network::WeightsError;

@@ -18,6 +18,11 @@ pub(super) fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto { name: name.into(), r#type: AttributeType::Float as i32, f: value, ..Default::default() }
 }
 
+/// The attribute that says what a `Cast` makes.
+pub(super) fn cast_to(data_type: DataType) -> AttributeProto {
+    int("to", i64::from(data_type as i32))
+}
+
 /// An attribute of several integers.
 pub(super) fn ints(name: &str, values: &[usize]) -> AttributeProto {
     let ints = values.iter().map(|&value| value as i64).collect();
@@ -44,6 +49,11 @@ pub(super) fn node(op_type: &str, inputs: &[&str], output: &str, attributes: Vec
 /// A tensor of floats, stored inside.
 pub(super) fn floats(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {
     tensor(name, dims, DataType::Float, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+}
+
+/// A tensor of 16-bit floats, stored inside.
+pub(super) fn halves(name: &str, dims: &[usize], values: &[half::f16]) -> TensorProto {
+    tensor(name, dims, DataType::Float16, values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
 /// A vector of 64-bit integers, stored inside.

@@ -12,6 +12,7 @@ pub fn random_inputs(specs: &[NamedTensor], seed: u64) -> Vec<NamedTensor> {
         let count = spec.values.len();
         let values = match spec.values {
             Values::F32(_) => Values::F32((0..count).map(|_| float(&mut rng)).collect()),
+            Values::F16(_) => Values::F16((0..count).map(|_| half::f16::from_f32(float(&mut rng))).collect()),
             Values::F64(_) => Values::F64((0..count).map(|_| f64::from(float(&mut rng))).collect()),
             Values::I64(_) => Values::I64((0..count).map(|_| i64::from(rng.random::<bool>())).collect()),
             Values::I32(_) => Values::I32((0..count).map(|_| i32::from(rng.random::<bool>())).collect()),

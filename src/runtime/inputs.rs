@@ -122,6 +122,7 @@ fn complete(input: &ValueInfo, dims: &[Dim], symbols: &BTreeMap<String, usize>) 
     let count = dims.iter().product();
     let values = match &input.element {
         ElementType::Float32 => Values::F32(vec![0.0; count]),
+        ElementType::Float16 => Values::F16(vec![half::f16::ZERO; count]),
         ElementType::Float64 => Values::F64(vec![0.0; count]),
         ElementType::Int64 => Values::I64(vec![0; count]),
         ElementType::Int32 => Values::I32(vec![0; count]),
@@ -129,7 +130,7 @@ fn complete(input: &ValueInfo, dims: &[Dim], symbols: &BTreeMap<String, usize>) 
         ElementType::Int8 => Values::I8(vec![0; count]),
         ElementType::Bool => Values::Bool(vec![false; count]),
         ElementType::Other(name) => {
-            let fed = "float32, float64, int64, int32, uint8, int8 and bool";
+            let fed = "float32, float16, float64, int64, int32, uint8, int8 and bool";
             return Err(format!("input `{}` has elements of type {name}: only {fed} can be fed", input.name));
         }
     };

@@ -3,6 +3,7 @@
 //! Runtimes are foreign code: run them in a worker process, which holds one ONNX Runtime library for its
 //! whole life. Spawn it with [`WORKER_ENV`].
 
+mod execution_provider;
 mod feed;
 mod inputs;
 mod install;
@@ -13,6 +14,7 @@ mod provider;
 mod survey;
 mod tract;
 
+pub use execution_provider::ExecutionProvider;
 pub use feed::random_inputs;
 pub use install::{InstallError, Installed, Package, install};
 pub use library::{Located, Source, Tried, locate, tegu_home};
@@ -40,21 +42,6 @@ pub enum RuntimeKind {
     Mock,
 }
 
-/// An execution provider of ONNX Runtime, by name, with its options.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExecutionProvider {
-    /// `cpu`, `openvino`, `cuda`, `tensorrt`, …
-    pub name: String,
-    /// The provider's own options.
-    #[serde(default)]
-    pub options: BTreeMap<String, String>,
-    /// Let nodes that the provider can't run fall back to the CPU: they are named, and the verdict is `fallback`.
-    /// Otherwise such a model is refused.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub allow_fallback: bool,
-}
-
 /// How a model is prepared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,6 +62,8 @@ pub struct SessionOptions {
 pub enum Values {
     /// 32-bit floats.
     F32(Vec<f32>),
+    /// 16-bit floats.
+    F16(Vec<half::f16>),
     /// 64-bit floats.
     F64(Vec<f64>),
     /// 64-bit integers.
@@ -94,6 +83,7 @@ impl Values {
     pub fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
+            Self::F16(values) => values.len(),
             Self::F64(values) => values.len(),
             Self::I64(values) => values.len(),
             Self::I32(values) => values.len(),
@@ -112,6 +102,7 @@ impl Values {
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::F32(_) => "float32",
+            Self::F16(_) => "float16",
             Self::F64(_) => "float64",
             Self::I64(_) => "int64",
             Self::I32(_) => "int32",

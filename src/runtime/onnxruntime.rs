@@ -4,7 +4,7 @@
 //! (only the last level has the blocked layout that makes convolutions fast), their inputs are bound once, and
 //! a node that another provider than the one asked for would run is an error.
 
-use super::provider::{self, RECORD_ASSIGNMENT};
+use super::provider::{self, AssignedNode, RECORD_ASSIGNMENT};
 use super::{
     LoadOptions, NamedTensor, Runtime, RuntimeError, RuntimeInfo, Session, SessionOptions, Values, WORKER_ENV, inputs,
     library,
@@ -129,21 +129,27 @@ impl OnnxRuntime {
         };
         let allowed = options.execution_provider.as_ref().is_some_and(|asked| asked.allow_fallback);
         let strict = wanted.name != "cpu" && !allowed;
+        let in_file =
+            info.operators.iter().filter(|(operator, _)| *operator != "Constant").map(|(_, count)| count).sum();
+        let asked = options.execution_provider.clone().unwrap_or_default();
+        let refuse = |assignment: &BTreeMap<String, Vec<AssignedNode>>| {
+            let total = provider::counts(&asked, wanted, assignment, in_file).values().sum();
+            provider::refuse_fallback(wanted, assignment, total)
+        };
         let session = match commit(strict) {
             // ONNX Runtime says that nodes fall back, not which: a session that lets them tells.
             Err(reason) if strict && reason.contains("fallback") => {
-                let assignment = provider::assignment(&commit(false)?)?;
-                provider::refuse_fallback(wanted, &assignment)?;
+                refuse(&provider::assignment(&commit(false)?)?)?;
                 return Err(reason);
             }
             session => session?,
         };
         let assignment = provider::assignment(&session)?;
         if !allowed {
-            provider::refuse_fallback(wanted, &assignment)?;
+            refuse(&assignment)?;
         }
         let fallen_back = provider::fallen_back(wanted, &assignment).into_iter().map(ToString::to_string).collect();
-        let nodes = assignment.into_iter().map(|(provider, nodes)| (provider, nodes.len())).collect();
+        let nodes = provider::counts(&asked, wanted, &assignment, in_file);
         OrtSession::new(session, specs, nodes, fallen_back).map_err(|error| error.to_string())
     }
 }
@@ -305,6 +311,7 @@ fn to_ort(input: NamedTensor) -> Result<DynValue, ort::Error> {
     let dims = input.dims;
     Ok(match input.values {
         Values::F32(values) => Tensor::from_array((dims, values))?.into_dyn(),
+        Values::F16(values) => Tensor::from_array((dims, values))?.into_dyn(),
         Values::F64(values) => Tensor::from_array((dims, values))?.into_dyn(),
         Values::I64(values) => Tensor::from_array((dims, values))?.into_dyn(),
         Values::I32(values) => Tensor::from_array((dims, values))?.into_dyn(),
@@ -324,6 +331,7 @@ fn from_ort(name: String, value: &DynValue) -> Result<NamedTensor, RuntimeError>
     let dims = shape.iter().map(|&dim| dim as usize).collect();
     let values = match value.dtype().tensor_type() {
         Some(TensorElementType::Float32) => Values::F32(elements(value)?),
+        Some(TensorElementType::Float16) => Values::F16(elements(value)?),
         Some(TensorElementType::Float64) => Values::F64(elements(value)?),
         Some(TensorElementType::Int64) => Values::I64(elements(value)?),
         Some(TensorElementType::Int32) => Values::I32(elements(value)?),

@@ -1,49 +1,90 @@
 //! ONNX Runtime's execution providers: by name, without silent fallback, and which nodes each one got.
 
+pub(super) mod options;
+mod typed;
+
 use super::ExecutionProvider;
 use crate::yaml::closest;
 use ort::AsPointer;
-use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider};
+use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 use ort::session::{Session, builder::SessionBuilder};
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, c_char};
 use std::fmt;
 use std::ptr;
 
-/// A provider: Tegu's name, ONNX Runtime's, and the PyPI package whose library has it.
+/// A provider: Tegu's name, ONNX Runtime's, and where a library that has it comes from.
 pub(super) struct Known {
     pub(super) name: &'static str,
     pub(super) ort_name: &'static str,
-    pub(super) package: Option<&'static str>,
+    source: Source,
 }
 
-const fn known(name: &'static str, ort_name: &'static str, package: Option<&'static str>) -> Known {
-    Known { name, ort_name, package }
+/// Where a library that has a provider comes from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// This PyPI package.
+    Package(&'static str),
+    /// Where these words say.
+    Elsewhere(&'static str),
+}
+
+use Source::{Elsewhere, Package};
+
+const fn known(name: &'static str, ort_name: &'static str, source: Source) -> Known {
+    Known { name, ort_name, source }
 }
 
 /// All providers that can be asked for by name.
 pub(super) const KNOWN: &[Known] = &[
-    known("cpu", "CPUExecutionProvider", Some("onnxruntime")),
-    known("openvino", "OpenVINOExecutionProvider", Some("onnxruntime-openvino")),
-    known("cuda", "CUDAExecutionProvider", Some("onnxruntime-gpu")),
-    known("tensorrt", "TensorrtExecutionProvider", Some("onnxruntime-gpu")),
-    known("xnnpack", "XnnpackExecutionProvider", None),
-    known("webgpu", "WebGpuExecutionProvider", None),
-    known("coreml", "CoreMLExecutionProvider", None),
-    known("directml", "DmlExecutionProvider", None),
-    known("qnn", "QNNExecutionProvider", None),
-    known("nnapi", "NnapiExecutionProvider", None),
-    known("migraphx", "MIGraphXExecutionProvider", None),
-    known("rocm", "ROCMExecutionProvider", None),
-    known("onednn", "DnnlExecutionProvider", None),
-    known("vitisai", "VitisAIExecutionProvider", None),
-    known("acl", "ACLExecutionProvider", None),
-    known("cann", "CANNExecutionProvider", None),
+    known("cpu", "CPUExecutionProvider", Package("onnxruntime")),
+    known("openvino", "OpenVINOExecutionProvider", Package("onnxruntime-openvino")),
+    known("cuda", "CUDAExecutionProvider", Package("onnxruntime-gpu")),
+    known("tensorrt", "TensorrtExecutionProvider", Package("onnxruntime-gpu")),
+    known("xnnpack", "XnnpackExecutionProvider", Elsewhere("the libraries for Android and iOS have it")),
+    known("webgpu", "WebGpuExecutionProvider", Elsewhere("the library in npm's onnxruntime-node has it")),
+    known("coreml", "CoreMLExecutionProvider", Elsewhere("the libraries for macOS and iOS have it")),
+    known("directml", "DmlExecutionProvider", Elsewhere("PyPI's onnxruntime-directml has it, for Windows")),
+    known("qnn", "QNNExecutionProvider", Elsewhere("builds for Qualcomm's chips have it (Android, Windows on ARM)")),
+    known("nnapi", "NnapiExecutionProvider", Elsewhere("the library for Android has it")),
+    known("migraphx", "MIGraphXExecutionProvider", Elsewhere("AMD's builds for ROCm have it")),
+    known("rocm", "ROCMExecutionProvider", Elsewhere("builds for ROCm before version 1.23 have it")),
+    known("onednn", "DnnlExecutionProvider", Elsewhere("a build of one's own with --use_dnnl has it")),
+    known("vitisai", "VitisAIExecutionProvider", Elsewhere("AMD's Ryzen AI software has it")),
+    known("acl", "ACLExecutionProvider", Elsewhere("a build of one's own with --use_acl has it, for ARM")),
+    known("cann", "CANNExecutionProvider", Elsewhere("a build of one's own with --use_cann has it, for Ascend")),
 ];
+
+impl Known {
+    /// How to get a library that has it.
+    pub(super) fn hint(&self) -> String {
+        match self.source {
+            Package(package) => format!("`tegu runtime install {package}` gets one that has it"),
+            Elsewhere(words) => words.to_owned(),
+        }
+    }
+}
 
 /// The package whose library has the provider of this name, where it is known.
 pub(super) fn package_of(name: &str) -> Option<&'static str> {
-    KNOWN.iter().find(|known| known.name == name)?.package
+    match KNOWN.iter().find(|known| known.name == name)?.source {
+        Package(package) => Some(package),
+        Elsewhere(_) => None,
+    }
+}
+
+/// Whether a profile may ask for it.
+pub(super) fn is_known(name: &str) -> bool {
+    name == MOCK || KNOWN.iter().any(|known| known.name == name)
+}
+
+/// The mock runtime's provider, whose options are instructions.
+const MOCK: &str = "mock";
+
+/// That there is no provider of this name, in serde's wording.
+pub(super) fn unknown(name: &str) -> String {
+    let all: Vec<String> = KNOWN.iter().map(|known| format!("`{}`", known.name)).collect();
+    format!("unknown execution provider `{name}`, expected one of {}", all.join(", "))
 }
 
 /// The provider of this name.
@@ -65,28 +106,27 @@ pub(super) fn register(
     threads: Option<usize>,
 ) -> Result<SessionBuilder, String> {
     let known = lookup(&provider.name)?;
+    options::check(known.name, &provider.options)?;
     if known.name == "cpu" {
-        return match provider.options.keys().next() {
-            Some(key) => Err(format!("execution provider `cpu` has no option `{key}`")),
-            None => Ok(builder),
-        };
+        return Ok(builder);
     }
     let present = available()?;
     if !present.iter().any(|name| name == known.ort_name) {
-        let get = known.package.map(|package| format!("; `tegu runtime install {package}` gets one that has it"));
         return Err(format!(
-            "this ONNX Runtime has no execution provider `{}`, only {}{}",
+            "this ONNX Runtime has no execution provider `{}`, only {}; {}",
             known.name,
             present.join(", "),
-            get.unwrap_or_default()
+            known.hint()
         ));
     }
-    let mut options = provider.options.clone();
+    let mut options = options::spelt(known.name, &provider.options);
     // These two have threads of their own, beside the session's.
     if let (Some(threads), Some(key)) = (threads, thread_option(known.name)) {
         options.entry(key.into()).or_insert_with(|| threads.to_string());
     }
-    append(builder, known, &options)
+    let dispatch = dispatch(known, &options).error_on_failure();
+    builder
+        .with_execution_providers([dispatch])
         .map_err(|error| format!("execution provider `{}` can't be used: {error}", known.name))
 }
 
@@ -98,38 +138,26 @@ fn thread_option(name: &str) -> Option<&'static str> {
     }
 }
 
-fn append(
-    mut builder: SessionBuilder,
-    known: &Known,
-    options: &BTreeMap<String, String>,
-) -> Result<SessionBuilder, String> {
-    let text = |text: &str| CString::new(text).map_err(|_| format!("option `{text}` holds a zero byte"));
-    let keys = options.keys().map(|key| text(key)).collect::<Result<Vec<_>, _>>()?;
-    let values = options.values().map(|value| text(value)).collect::<Result<Vec<_>, _>>()?;
-    let dispatch = match known.name {
-        // Two with an interface of their own.
+/// The provider with its options, which were checked.
+fn dispatch(known: &Known, options: &BTreeMap<String, String>) -> ExecutionProviderDispatch {
+    match known.name {
+        "openvino" => configured(ep::OpenVINO::default(), options).build(),
         "cuda" => configured(ep::CUDA::default(), options).build(),
         "tensorrt" => configured(ep::TensorRT::default(), options).build(),
-        _ => {
-            let name = CString::new(known.ort_name).expect("names of providers hold no zero byte");
-            let key_pointers: Vec<*const c_char> = keys.iter().map(|key| key.as_ptr()).collect();
-            let value_pointers: Vec<*const c_char> = values.iter().map(|value| value.as_ptr()).collect();
-            // SAFETY: the builder is alive, the strings are zero-terminated and outlive the call, which copies
-            // them; both arrays have the given length.
-            let status = unsafe {
-                (ort::api().SessionOptionsAppendExecutionProvider)(
-                    builder.ptr_mut(),
-                    name.as_ptr(),
-                    key_pointers.as_ptr(),
-                    value_pointers.as_ptr(),
-                    key_pointers.len(),
-                )
-            };
-            succeeded(status)?;
-            return Ok(builder);
-        }
-    };
-    builder.with_execution_providers([dispatch.error_on_failure()]).map_err(|error| error.to_string())
+        "xnnpack" => configured(ep::XNNPACK::default(), options).build(),
+        "webgpu" => configured(ep::WebGPU::default(), options).build(),
+        "coreml" => configured(ep::CoreML::default(), options).build(),
+        "qnn" => configured(ep::QNN::default(), options).build(),
+        "rocm" => configured(ep::ROCm::default(), options).build(),
+        "onednn" => configured(ep::OneDNN::default(), options).build(),
+        "vitisai" => configured(ep::Vitis::default(), options).build(),
+        "cann" => configured(ep::CANN::default(), options).build(),
+        "directml" => typed::directml(options).build(),
+        "nnapi" => typed::nnapi(options).build(),
+        "migraphx" => typed::migraphx(options).build(),
+        "acl" => typed::acl(options).build(),
+        _ => unreachable!("`cpu` needs no registration, and there are no others"),
+    }
 }
 
 fn configured<P: ArbitrarilyConfigurableExecutionProvider>(provider: P, options: &BTreeMap<String, String>) -> P {
@@ -154,9 +182,15 @@ pub(super) struct AssignedNode {
     pub(super) name: String,
 }
 
+impl AssignedNode {
+    fn name_or_none(&self) -> &str {
+        if self.name.is_empty() { "(no name)" } else { &self.name }
+    }
+}
+
 impl fmt::Display for AssignedNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.name, self.op_type)
+        write!(f, "{} ({})", self.name_or_none(), self.op_type)
     }
 }
 
@@ -200,9 +234,41 @@ pub(super) fn fallen_back<'a>(
     assignment.iter().filter(|(provider, _)| *provider != wanted.ort_name).flat_map(|(_, nodes)| nodes).collect()
 }
 
-/// What is wrong if other providers than `wanted` run nodes.
-pub(super) fn refuse_fallback(wanted: &Known, assignment: &BTreeMap<String, Vec<AssignedNode>>) -> Result<(), String> {
-    let total: usize = assignment.values().map(Vec::len).sum();
+/// How many nodes each provider runs, by ONNX Runtime's name of it; `in_file` is how many the model has before anything is
+/// fused.
+///
+/// A provider that runs node by node in a layout of its own (NHWC) gets its nodes before the layout is changed, and ONNX
+/// Runtime (1.24 to 1.31, seen with WebGPU) records few or none of them; those of others are all there. So what is left of the
+/// file's is taken to be its own.
+pub(super) fn counts(
+    asked: &ExecutionProvider,
+    wanted: &Known,
+    assignment: &BTreeMap<String, Vec<AssignedNode>>,
+    in_file: usize,
+) -> BTreeMap<String, usize> {
+    let mut counts: BTreeMap<String, usize> =
+        assignment.iter().map(|(provider, nodes)| (provider.clone(), nodes.len())).collect();
+    let option = |key: &str| asked.options.get(key).map(String::as_str);
+    let in_own_layout = match wanted.name {
+        "webgpu" => option("preferredLayout") != Some("NCHW"),
+        "cuda" => option("prefer_nhwc").and_then(options::flag) == Some(true),
+        "xnnpack" => true,
+        _ => false,
+    };
+    if in_own_layout {
+        let left = in_file.saturating_sub(fallen_back(wanted, assignment).len());
+        let own = counts.entry(wanted.ort_name.to_owned()).or_default();
+        *own = left.max(*own);
+    }
+    counts
+}
+
+/// What is wrong if other providers than `wanted` run nodes, of which there are `total`.
+pub(super) fn refuse_fallback(
+    wanted: &Known,
+    assignment: &BTreeMap<String, Vec<AssignedNode>>,
+    total: usize,
+) -> Result<(), String> {
     let fallen = fallen_back(wanted, assignment);
     let Some(first) = fallen.first() else { return Ok(()) };
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -213,7 +279,7 @@ pub(super) fn refuse_fallback(wanted: &Known, assignment: &BTreeMap<String, Vec<
         wanted.name,
         fallen.len(),
         operators.join(", "),
-        first.name
+        first.name_or_none()
     ))
 }
 
@@ -248,12 +314,19 @@ mod tests {
         let node = |op_type: &str, name: &str| AssignedNode { op_type: op_type.into(), name: name.into() };
         let cuda = lookup("cuda").unwrap();
         let mut assignment = BTreeMap::from([("CUDAExecutionProvider".to_owned(), vec![node("Conv", "a")])]);
-        assert_eq!(refuse_fallback(cuda, &assignment), Ok(()));
+        assert_eq!(refuse_fallback(cuda, &assignment, 1), Ok(()));
         assignment.insert("CPUExecutionProvider".into(), vec![node("NonZero", "b"), node("NonZero", "c")]);
         let expected = "execution provider `cuda` does not run 2 of 3 nodes, which would fall back to the CPU: \
                         NonZero (2); the first is `b`";
-        assert_eq!(refuse_fallback(cuda, &assignment).unwrap_err(), expected);
+        assert_eq!(refuse_fallback(cuda, &assignment, 3).unwrap_err(), expected);
         let named: Vec<String> = fallen_back(cuda, &assignment).iter().map(ToString::to_string).collect();
         assert_eq!(named, ["b (NonZero)", "c (NonZero)"]);
+        let counts = |option: &[(&str, &str)]| {
+            let options = option.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            let asked = ExecutionProvider { name: "cuda".into(), options, allow_fallback: true };
+            let counts = counts(&asked, cuda, &assignment, 9);
+            (counts["CUDAExecutionProvider"], counts["CPUExecutionProvider"])
+        };
+        assert_eq!((counts(&[]), counts(&[("prefer_nhwc", "true")])), ((1, 2), (7, 2)));
     }
 }

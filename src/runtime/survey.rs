@@ -82,8 +82,7 @@ fn providers(runtime: &OnnxRuntime) -> Vec<ProviderSurvey> {
             let options = SessionOptions { execution_provider: Some(provider), ..Default::default() };
             runtime.builder(&options).err().map(|reason| explained(&reason))
         } else {
-            let get = known.package.map(|package| format!("; `tegu runtime install {package}` gets one that has it"));
-            Some(format!("not in this library{}", get.unwrap_or_default()))
+            Some(format!("not in this library; {}", known.hint()))
         };
         ProviderSurvey { name: known.name.into(), reason }
     };

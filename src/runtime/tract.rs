@@ -2,10 +2,12 @@
 
 use super::{NamedTensor, Runtime, RuntimeError, RuntimeInfo, Session, SessionOptions, Values, inputs};
 use crate::onnx::{decode, inspect_proto, operator_nodes};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 use tract_onnx::prelude::*;
 
 /// Version of the tract that is built in; Cargo.toml asks for exactly this one.
@@ -53,12 +55,13 @@ struct TractSession {
 
 impl TractSession {
     fn new(path: &Path, options: &SessionOptions) -> Result<Self, String> {
-        let proto = decode(path).map_err(|error| inputs::without_path(&error.to_string(), path))?;
+        let mut proto = decode(path).map_err(|error| inputs::without_path(&error.to_string(), path))?;
         let info = inspect_proto(&proto, path).map_err(|error| error.to_string())?;
         let mut onnx = tract_onnx::onnx();
         // The dimensions of inner values are inferred anew: those in the file may hold symbols that are sizes now.
         onnx.ignore_value_info = true;
         refuse_unknown_operators(&onnx, &proto)?;
+        proto.graph.iter_mut().for_each(split_half_gemms);
         let specs = inputs::resolve(&info.inputs, options)?;
 
         let folder = path.parent().and_then(Path::to_str);
@@ -131,6 +134,29 @@ fn refuse_unknown_operators(onnx: &tract_onnx::Onnx, proto: &tract_onnx::pb::Mod
     Err(format!("tract can't run the operators {}", all.join(", ")))
 }
 
+/// Says the sum of a half-precision `Gemm` as an `Add` of its own: tract multiplies the third operand by a 32-bit `beta`,
+/// and finds that the types differ.
+fn split_half_gemms(graph: &mut GraphProto) {
+    let is_half = |tensor: &&TensorProto| tensor.data_type == DataType::Float16 as i32;
+    let halves: HashSet<String> = graph.initializer.iter().filter(is_half).map(|tensor| tensor.name.clone()).collect();
+    let mut nodes = Vec::with_capacity(graph.node.len());
+    for mut node in std::mem::take(&mut graph.node) {
+        let beta = node.attribute.iter().find(|attribute| attribute.name == "beta").map_or(1.0, |beta| beta.f);
+        let is_sum = node.op_type == "Gemm" && beta == 1.0 && node.input.len() == 3 && node.output.len() == 1;
+        if !is_sum || !halves.contains(&node.input[2]) {
+            nodes.push(node);
+            continue;
+        }
+        let sum = node.output[0].clone();
+        let product = format!("{sum}.product");
+        let operands = vec![product.clone(), node.input.remove(2)];
+        node.output[0] = product;
+        let add = NodeProto { op_type: "Add".into(), name: format!("{}.sum", node.name), ..NodeProto::default() };
+        nodes.extend([node, NodeProto { input: operands, output: vec![sum], ..add }]);
+    }
+    graph.node = nodes;
+}
+
 /// Runs `work` and turns a panic into an error.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
@@ -163,6 +189,7 @@ fn node_of(cause: &str) -> Option<String> {
 fn datum_type(values: &Values) -> DatumType {
     match values {
         Values::F32(_) => f32::datum_type(),
+        Values::F16(_) => half::f16::datum_type(),
         Values::F64(_) => f64::datum_type(),
         Values::I64(_) => i64::datum_type(),
         Values::I32(_) => i32::datum_type(),
@@ -176,6 +203,7 @@ fn to_tract(input: &NamedTensor) -> Result<Tensor, String> {
     let dims = input.dims.as_slice();
     let tensor = match &input.values {
         Values::F32(values) => Tensor::from_shape(dims, values),
+        Values::F16(values) => Tensor::from_shape(dims, values),
         Values::F64(values) => Tensor::from_shape(dims, values),
         Values::I64(values) => Tensor::from_shape(dims, values),
         Values::I32(values) => Tensor::from_shape(dims, values),
@@ -200,6 +228,7 @@ fn from_tract(name: &str, value: &Tensor) -> Result<NamedTensor, String> {
     let value = cast.as_ref();
     let values = match value.datum_type() {
         DatumType::F32 => Values::F32(elements(value)?),
+        DatumType::F16 => Values::F16(elements(value)?),
         DatumType::F64 => Values::F64(elements(value)?),
         DatumType::I64 => Values::I64(elements(value)?),
         DatumType::I32 => Values::I32(elements(value)?),

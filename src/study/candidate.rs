@@ -112,7 +112,8 @@ impl Candidate {
             ..Metadata::new()
         };
         let file_name = model_file(&self.record.arch_id);
-        let options = ExportOptions { batch: batch(plan), file_name, ..ExportOptions::default() };
+        let options =
+            ExportOptions { batch: batch(plan), file_name, precision: plan.precision(), ..ExportOptions::default() };
         match onnx::export(live, &weights, &metadata, options) {
             Ok(model) => {
                 model.save(&self.model(models))?;
@@ -126,7 +127,8 @@ impl Candidate {
     pub fn within_memory(&mut self, profile: &HardwareProfile) {
         let Some(live) = self.sound() else { return };
         let cost = live.cost();
-        let needed = cost.peak_activation_bytes + size_of::<f32>() as u64 * cost.params;
+        // A graph's costs are those of 32-bit floats.
+        let needed = (cost.peak_activation_bytes + 4 * cost.params) * profile.precision.bytes() / 4;
         self.within("budget.memory_mib", needed, profile.budget.memory_mib);
     }
 

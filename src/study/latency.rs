@@ -64,7 +64,8 @@ impl Latencies {
         let shows = header.and_then(|header| header.operators_of.as_ref()).filter(|_| fused).map(open).transpose()?;
         let needed = csv.is_none() && (*source != LatencySource::Predicted || (fused && shows.is_none()));
         let device = if needed { Some(open(profile)?) } else { None };
-        let fused = header.filter(|_| fused).map(|header| Extractor::new(header.method, header.batch));
+        let fused =
+            header.filter(|_| fused).map(|header| Extractor::new(header.method, header.batch, header.precision()));
         let pace = match header {
             Some(header) => header.pace.clone(),
             None => store.fact(&pace_key(&profile.name))?,

@@ -8,6 +8,7 @@ use crate::device::{HardwareProfile, Location};
 use crate::indicator::Settings;
 use crate::lut::LatencyTable;
 use crate::objective::{Direction, Objective, Objectives};
+use crate::onnx::Precision;
 use crate::quality::Recipe;
 use crate::sampler::{GeneSpace, Nsga2, RandomSearch, Sampler};
 use crate::space::SearchSpace;
@@ -125,10 +126,22 @@ impl Plan {
             objectives.push(objective);
             sources.push(source);
         }
+        let precision = |device: &PlannedDevice| device.profile.precision;
+        if let Some(other) = devices.iter().find(|&device| precision(device) != precision(&devices[0])) {
+            let [first, other] =
+                [&devices[0], other].map(|device| format!("{} of `{}`", precision(device), device.profile.name));
+            let reason = "expected one precision for all devices of a study, which measure the same model files";
+            return Err(wrong(format!("objectives: precision: {first}, {other}: {reason}")));
+        }
         let objectives = Objectives::new(objectives).map_err(|error| wrong(format!("objectives: {error}")))?;
         let plan = Self { space: Arc::new(space), settings, recipe, objectives, sources, devices, config };
         plan.sampler()?;
         Ok(plan)
+    }
+
+    /// The element type of the models, which is the same for all devices.
+    pub fn precision(&self) -> Precision {
+        self.devices.first().map_or(Precision::default(), |device| device.profile.precision)
     }
 
     /// Everything that the study's results depend on, as JSON.
@@ -218,6 +231,13 @@ fn predictor(
     }
     if latency.source == LatencySource::Mixed && table.half_width().is_none() {
         return Err("table: has no interval (too few networks were timed), which `source: mixed` needs".to_owned());
+    }
+    if table.header.precision() != profile.precision {
+        return Err(format!(
+            "table: is of {}, the profile's precision is {}",
+            table.header.precision(),
+            profile.precision
+        ));
     }
     if table.header.batch != profile.batch {
         return Err(format!("table: is of batch {}, the profile's is {}", table.header.batch, profile.batch));

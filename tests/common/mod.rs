@@ -1,6 +1,8 @@
 //! What several integration tests need: graphs of every operator, weights, comparison, data and Python from outside.
 #![allow(dead_code)]
 
+pub mod onnx;
+
 use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use std::collections::HashMap;
@@ -35,10 +37,31 @@ pub fn ort_library() -> PathBuf {
 pub fn data(name: &str) -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let path = std::env::var_os("TEGU_DATA").map_or(beside, PathBuf::from).join(name);
+    let missing = format!("{} is missing: set TEGU_DATA to the folder that holds {name}", path.display());
+    present(path, missing)
+}
+
+/// ONNX Runtime's library with OpenVINO: in `TEGU_TEST_HOME`, else where `tests/setup.sh openvino` puts it. As [`data`]
+/// where it is absent: not every platform has one.
+pub fn openvino_library() -> Option<PathBuf> {
+    let runtimes = tegu_home().join("runtimes");
+    let folders = std::fs::read_dir(&runtimes).into_iter().flatten().flatten().map(|entry| entry.path());
+    let made_for = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("onnxruntime-openvino-");
+    let folder = folders.filter(made_for).max().unwrap_or_else(|| runtimes.join("onnxruntime-openvino-VERSION"));
+    let missing = format!("{} is missing: run tests/setup.sh openvino, or set TEGU_TEST_HOME", folder.display());
+    present(folder.join("onnxruntime/capi"), missing)
+}
+
+/// `TEGU_HOME` of the tests.
+pub fn tegu_home() -> PathBuf {
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tegu");
+    std::env::var_os("TEGU_TEST_HOME").map_or(made, PathBuf::from)
+}
+
+fn present(path: PathBuf, missing: String) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    let missing = format!("{} is missing: set TEGU_DATA to the folder that holds {name}", path.display());
     assert!(std::env::var_os("CI").is_none(), "{missing}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     let line = format!("\nNOT CHECKED by {test}: {missing}\n");

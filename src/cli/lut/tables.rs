@@ -124,7 +124,7 @@ impl Operators<'_> {
         if method == Method::Imported {
             return Ok(listed(self.table, network));
         }
-        let mut extractor = Extractor::new(method, self.table.header.batch)?;
+        let mut extractor = Extractor::new(method, self.table.header.batch, self.table.header.precision())?;
         let path = Path::new(network);
         let is_model = path.extension().is_some_and(|ending| ending == "onnx");
         let operators = if is_model && method == Method::Fused {

@@ -47,7 +47,10 @@ impl Reference {
 
 /// A model in this process.
 struct Loaded {
-    session: Box<dyn Session>,
+    /// As often as the protocol has loads, each a session of its own.
+    sessions: Vec<Box<dyn Session>>,
+    /// Whose turn it is.
+    at: usize,
     options: SessionOptions,
     model_sha256: String,
     load_s: f64,
@@ -56,6 +59,15 @@ struct Loaded {
     first_run_s: Option<f64>,
     energy_j: Option<f64>,
 }
+
+impl Loaded {
+    fn session(&mut self) -> &mut dyn Session {
+        &mut *self.sessions[self.at]
+    }
+}
+
+/// Runs of the sessions of a model but the first, before they take turns: the warm-up is the first one's.
+const FURTHER_LOADS_RUNS: usize = 5;
 
 type Send<'a> = dyn FnMut(Reply) -> io::Result<()> + 'a;
 
@@ -156,7 +168,28 @@ fn load(
     }
     let first_run_s = Some(start.elapsed().as_secs_f64());
     let peak_memory_mib = memory.and_then(PeakMemory::rise_mib);
-    Ok(Ok(Loaded { session, options, model_sha256, load_s, peak_memory_mib, first_run_s, energy_j: None }))
+    let mut sessions = vec![session];
+    for _ in 1..request.protocol.loads {
+        match another(runtime, job, &options, request.protocol.seed) {
+            Ok(session) => sessions.push(session),
+            Err(error) => return Ok(Err(failure(job, &error))),
+        }
+    }
+    let (at, energy_j) = (sessions.len() - 1, None);
+    Ok(Ok(Loaded { sessions, at, options, model_sha256, load_s, peak_memory_mib, first_run_s, energy_j }))
+}
+
+/// One more session of a model, warm.
+fn another(
+    runtime: &dyn Runtime,
+    job: &JobRequest,
+    options: &SessionOptions,
+    seed: u64,
+) -> Result<Box<dyn Session>, RuntimeError> {
+    let mut session = runtime.prepare(&job.model, options)?;
+    session.bind(random_inputs(session.inputs(), seed))?;
+    (0..FURTHER_LOADS_RUNS).try_for_each(|_| session.run())?;
+    Ok(session)
 }
 
 fn failure(job: &JobRequest, error: &RuntimeError) -> OwnFailure {
@@ -201,26 +234,27 @@ impl Turns<'_> {
     fn session(&mut self, who: Who) -> &mut dyn Session {
         match who {
             Who::Reference => &mut *self.reference.as_mut().expect("without a reference it has no turn").session,
-            Who::Model(model) => &mut *self.loaded(model).session,
+            Who::Model(model) => self.loaded(model).session(),
         }
     }
 
     fn measurement(&self, loaded: &mut Loaded, job: usize, samples: Samples) -> Result<Measurement, RuntimeError> {
         let (protocol, setup) = (&self.request.protocol, &self.request.setup);
-        let batch = loaded.session.inputs().first().and_then(|input| input.dims.first()).map_or(1, |&size| size);
+        let batch = loaded.session().inputs().first().and_then(|input| input.dims.first()).map_or(1, |&size| size);
         let sustained = (protocol.sustained_s > 0.0).then(|| {
             let mut now = || self.clock.elapsed().as_secs_f64();
-            sustain(protocol.sustained_s, &mut now, &mut || timed(&mut *loaded.session))
+            sustain(protocol.sustained_s, &mut now, &mut || timed(loaded.session()))
         });
         let after = HostState::now();
         let streams = (protocol.streams > 1).then(|| self.streams(loaded, job, batch));
+        let (nodes_by_provider, fallen_back) = (loaded.session().nodes_by_provider(), loaded.session().fallen_back());
         Ok(Measurement::new(Measured {
             model_sha256: loaded.model_sha256.clone(),
             device: &self.request.device,
             runtime: self.runtime.info(),
             session: &loaded.options,
-            nodes_by_provider: loaded.session.nodes_by_provider(),
-            fallen_back: loaded.session.fallen_back(),
+            nodes_by_provider,
+            fallen_back,
             cores: setup.cores.clone(),
             batch,
             protocol,
@@ -260,7 +294,11 @@ impl Bench for Turns<'_> {
     fn turn(&mut self, who: Who) -> bool {
         let (job, stage) = match who {
             Who::Reference => (None, Stage::Reference),
-            Who::Model(model) => (Some(self.numbers[model]), Stage::Run),
+            Who::Model(model) => {
+                let loaded = self.loaded(model);
+                loaded.at = (loaded.at + 1) % loaded.sessions.len();
+                (Some(self.numbers[model]), Stage::Run)
+            }
         };
         self.tell(Reply::Stage { id: self.request.id, job, stage })
     }

@@ -52,13 +52,13 @@ fn sampled(protocol: &Protocol, time: impl Fn(usize) -> f64) -> Samples {
 }
 
 fn half_width(samples: &Samples, protocol: &Protocol) -> f64 {
-    figures(&samples.rounds, &samples.reference_s, protocol.seed).half_width()
+    figures(&samples.rounds, &samples.reference_s, 1, protocol.seed).half_width()
 }
 
 #[test]
 fn a_quiet_model_takes_the_fewest_rounds() {
     let samples = sampled(&Protocol::default(), |n| if n == 0 { 0.5 } else { 0.002 });
-    let found = figures(&samples.rounds, &samples.reference_s, 0);
+    let found = figures(&samples.rounds, &samples.reference_s, 1, 0);
     assert_eq!((samples.first_run_s, found.p50_s, found.ci95_s), (0.5, 0.002, (0.002, 0.002)));
     assert_eq!((samples.stop, samples.rounds.len(), samples.rounds[0].len()), (StopReason::NarrowInterval, 7, 10));
     assert!(samples.warm);
@@ -152,7 +152,7 @@ fn a_machine_that_gets_slower_is_corrected_for() {
     for (number, outcome) in bench.outcomes {
         let samples = outcome.unwrap();
         assert_eq!(samples.stop, StopReason::NarrowInterval);
-        found.push((number, figures(&samples.rounds, &samples.reference_s, 0)));
+        found.push((number, figures(&samples.rounds, &samples.reference_s, 1, 0)));
         assert!(super::super::figures::throttled(&samples.reference_turns_s));
     }
     for (number, figures) in found {

@@ -35,7 +35,7 @@ fn measured(samples: Samples) -> Measurement {
 fn samples(warm: bool, stop: StopReason) -> Samples {
     let rounds = vec![vec![0.002; 10]; 7];
     let (reference_s, reference_turns_s) = (vec![0.0002; 7], vec![0.0002; 8]);
-    Samples { first_run_s: 0.5, warm_up_runs: 4, warm, rounds, reference_s, reference_turns_s, stop }
+    Samples { first_run_s: 0.5, warm_up_runs: 4, warm, rounds, reference_s, reference_turns_s, loads: 1, stop }
 }
 
 #[test]
@@ -120,6 +120,7 @@ const SLACK: Protocol = Protocol {
     reference: true,
     between_process: 0.0,
     processes: 1,
+    loads: 1,
     sustained_s: 0.0,
     streams: 1,
     streams_s: 1.0,
@@ -190,6 +191,7 @@ fn older_records_can_be_read() {
         "no_reference",
         "between_process",
         "processes",
+        "loads",
         "ep_coverage",
         "fallen_back",
         "cores",
