@@ -10,26 +10,27 @@ mod plan;
 mod progress;
 mod reference;
 pub mod store;
+mod tracker;
 
 pub use plan::{Plan, PlannedDevice, Source};
 pub use progress::{Event, Observer, Role};
 
 use crate::device::{DeviceError, OpenOptions, ProfileError};
-use crate::genotype::ArchId;
 use crate::indicator::IndicatorError;
 use crate::lut::LutError;
 use crate::objective::{ObjectiveVector, Objectives};
 use crate::onnx::OnnxError;
-use crate::pareto::{FrontBeyondNoise, Measured, ParetoFront};
+use crate::pareto::Measured;
 use crate::sampler::Sampler;
 use crate::space::SpaceError;
 use crate::yaml::YamlError;
 pub(crate) use candidate::model_file;
 use evaluate::Evaluator;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use store::{Store, StoreError, TrialRecord, TrialState};
+use tracker::Tracker;
 
 /// A study on disk.
 #[derive(Debug)]
@@ -291,83 +292,6 @@ fn drive(
 /// Most candidates that are scored together, before they are measured.
 const BATCH: usize = 16;
 
-/// Follows the fronts and their hypervolumes, and keeps the models of the search's front alone.
-struct Tracker {
-    plan: Plan,
-    folder: PathBuf,
-    search: ParetoFront<ArchId>,
-    control: ParetoFront<ArchId>,
-    /// The search's front as the report shows it.
-    shown: FrontBeyondNoise<ArchId>,
-    /// Where hypervolumes are measured from, once the first batch is done.
-    reference: Option<Vec<f64>>,
-    /// Vectors of the batch that is running.
-    batch: Vec<ObjectiveVector>,
-    /// Files of the models of all finished trials so far.
-    finished: HashSet<String>,
-}
-
-impl Tracker {
-    fn new(plan: &Plan, folder: &Path) -> Self {
-        let (plan, folder) = (plan.clone(), folder.to_owned());
-        let (search, control, shown) = (ParetoFront::new(), ParetoFront::new(), FrontBeyondNoise::new());
-        Self { plan, folder, search, control, shown, reference: None, batch: vec![], finished: HashSet::new() }
-    }
-
-    fn front(&self, role: Role) -> &ParetoFront<ArchId> {
-        match role {
-            Role::Search => &self.search,
-            Role::Control => &self.control,
-        }
-    }
-
-    fn trial(
-        &mut self,
-        (role, store): (Role, &Store),
-        record: &TrialRecord,
-        vector: Option<ObjectiveVector>,
-    ) -> Result<Option<f64>, StudyError> {
-        if let (Role::Search, Some(measured)) = (role, measured(store, &self.plan.objectives, record)?) {
-            self.shown.insert(record.arch_id.clone(), measured);
-        }
-        let front = match role {
-            Role::Search => &mut self.search,
-            Role::Control => &mut self.control,
-        };
-        self.finished.insert(model_file(&record.arch_id));
-        if let Some(vector) = vector {
-            front.insert(record.arch_id.clone(), vector.clone());
-            self.batch.push(vector);
-        }
-        Ok(self.reference.as_ref().map(|reference| front.hypervolume(reference)))
-    }
-
-    fn end_of_batch(&mut self, evaluator: &mut Evaluator) -> Result<(), StudyError> {
-        let batch = std::mem::take(&mut self.batch);
-        if self.reference.is_none() {
-            self.reference = worst(&batch);
-            if let Some(reference) = &self.reference {
-                evaluator.put_reference_point(reference)?;
-            }
-        }
-        // What left the front never comes back to it. While stored trials are told again, the models of those to
-        // come stay, and so does that of a trial that was killed between its measurement and its end.
-        let keep: HashSet<String> = self.shown.members().map(model_file).collect();
-        let folder = self.folder.join(MODELS);
-        let failed = |source| StudyError::File { path: folder.clone(), source };
-        for entry in std::fs::read_dir(&folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            // A large model has its weights beside it, in a file of its name and `.data`.
-            let model = name.strip_suffix(".data").unwrap_or(&name).to_owned();
-            if self.finished.contains(&model) && !keep.contains(&model) {
-                std::fs::remove_file(entry.path()).map_err(failed)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Removes what a killed process had begun to write among the models.
 fn remove_drafts(models: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(models)? {
@@ -446,12 +370,6 @@ pub fn measured(store: &Store, objectives: &Objectives, record: &TrialRecord) ->
         }
     }
     Ok(Some(measured))
-}
-
-/// For each objective, the worst cost among `vectors`.
-fn worst(vectors: &[ObjectiveVector]) -> Option<Vec<f64>> {
-    let first = vectors.first()?.costs().to_vec();
-    Some(vectors.iter().fold(first, |worst, vector| worst.iter().zip(vector.costs()).map(|(a, b)| a.max(*b)).collect()))
 }
 
 fn unix_now_s() -> u64 {
