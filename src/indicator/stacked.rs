@@ -227,7 +227,7 @@ mod tests {
             [("nas-bench-201", Mode::Fast, 5), ("nas-bench-201", Mode::Compat, 3), ("mobilenet-macro", Mode::Fast, 3)]
         {
             let space = SearchSpace::open(name).unwrap();
-            let probes = probes(&space, mode, 6, 4096);
+            let probes = probes(&space, mode, 4, 4096);
             let graphs = |view: View| -> Vec<Graph> {
                 sample(&space, count).iter().map(|one| probes.graph(&space, one, view).unwrap()).collect()
             };
@@ -279,20 +279,21 @@ mod tests {
 
     #[test]
     fn scores_in_stacks_are_those_of_candidates_alone() {
+        const BATCH: usize = 4;
         let space = SearchSpace::open("nas-bench-201").unwrap();
         let dead = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|";
-        let mut genotypes = sample(&space, 3);
+        let mut genotypes = sample(&space, 2);
         genotypes.insert(1, space.parse_arch(dead).unwrap());
         let genotypes: Vec<&Genotype> = genotypes.iter().collect();
-        let alone = scored(&probes(&space, Mode::Fast, 6, 4096), &space, &genotypes);
+        let alone = scored(&probes(&space, Mode::Fast, BATCH, 4096), &space, &genotypes);
         let bytes = |genotype: &&Genotype| {
-            let graph = probes(&space, Mode::Fast, 6, 4096).graph(&space, genotype, View::Kernel).ok()?;
-            Some(stacked_bytes(&graph, 6, 2, true))
+            let graph = probes(&space, Mode::Fast, BATCH, 4096).graph(&space, genotype, View::Kernel).ok()?;
+            Some(stacked_bytes(&graph, BATCH, 2, true))
         };
         let largest = genotypes.iter().filter_map(bytes).max().unwrap().div_ceil(1 << 20);
         // All at once; one network at a time; and some candidates in stacks, others alone.
         for memory_mib in [4096, largest, largest / 2] {
-            let found = scored(&probes(&space, Mode::Fast, 6, memory_mib).stacked(), &space, &genotypes);
+            let found = scored(&probes(&space, Mode::Fast, BATCH, memory_mib).stacked(), &space, &genotypes);
             for (found, alone) in found.iter().zip(&alone) {
                 assert_eq!(found.len(), alone.len());
                 for (name, alone) in alone {
