@@ -19,7 +19,9 @@ use tegu::indicator::{
     Images, LinearRegions, Mode as Whose, NtkCondition, NtkRegression, Probes, SettingsSection, View, linear_regions,
     score, teg,
 };
-use tegu::network::{Compute, Init, Member, Mode, PerSampleGradients, Stack, Weights, WeightsError, activations};
+use tegu::network::{
+    Compute, Init, Member, Mode, PerSampleGradients, Stack, Weights, WeightsError, activations, stacked_bytes,
+};
 use tegu::space::{NetworkChanges, Scale, SearchSpace};
 
 const CONV3: &str = "nor_conv_3x3";
@@ -159,15 +161,16 @@ fn stacks() -> Result<()> {
     let mut rng = ChaCha8Rng::seed_from_u64(201);
     let cells: Vec<_> = std::iter::repeat_with(|| space.sample(&mut rng))
         .filter(|cell| probes.graph(&space, cell, View::Kernel).is_ok())
-        .take(24)
+        .take(48)
         .collect();
     let patches: Vec<Tensor> = (0..3)
         .map(|seed| Ok(images(space.network(Scale::Thin).input, 1000, seed)?.to_device(&device)?))
         .collect::<Result<_>>()?;
     let batch = [images(space.network(Scale::Probe).input, BATCH, 1)?.to_device(&device)?];
     println!("\nstacks on {:?}; ms of wall time a network", device.location());
-    println!("{:<14}{:>12}{:>9}{:>9}{:>9}", "networks", "operations", "forward", "kernel", "regions");
-    for count in [1, 4, 24] {
+    println!("{:<14}{:>12}{:>9}{:>9}{:>9}{:>9}", "networks", "operations", "MiB", "forward", "kernel", "regions");
+    // A CPU takes seconds for each.
+    for &count in if device.is_cpu() { &[1, 4][..] } else { &[1, 4, 24, 48] } {
         let networks = |view: View| -> Result<Vec<(Graph, Weights)>> {
             let network = |cell| {
                 let graph = probes.graph(&space, cell, view)?;
@@ -191,7 +194,9 @@ fn stacks() -> Result<()> {
         })?;
         let kernels = wall(&|| Ok(ntk::stacked(&kernel, &batch).map(drop)?))?;
         let regions = wall(&|| Ok(linear_regions::stacked(&thin, &patches).map(drop)?))?;
-        println!("{count:<14}{:>12}{forward:>9.1}{kernels:>9.1}{regions:>9.1}", stack.operations());
+        let bytes: u64 = of_kernel.iter().map(|(graph, _)| stacked_bytes(graph, BATCH, 1, true)).sum();
+        print!("{count:<14}{:>12}{:>9}", stack.operations(), bytes >> 20);
+        println!("{forward:>9.1}{kernels:>9.1}{regions:>9.1}");
     }
     Ok(())
 }
