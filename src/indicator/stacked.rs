@@ -126,8 +126,8 @@ impl<'a> Wanted<'a> {
     /// Computes what is wanted of this view's networks, which is the candidates' graph number `which`. Where a stack
     /// fails, nothing is known: its candidates are scored alone, so that the reason is told of the one that has it.
     fn compute(&self, candidates: &[Candidate], which: usize, probes: &Probes, known: &mut [Known]) {
-        let networks = candidates.iter().enumerate().filter_map(|(at, candidate)| Some((at, &candidate.graphs[which])));
-        let networks = networks.filter_map(|(at, graph)| Some((at, graph.as_ref()?)));
+        let networks = candidates.iter().map(|candidate| candidate.graphs[which].as_ref()).enumerate();
+        let networks = networks.filter_map(|(at, graph)| Some((at, graph?)));
         let mut left: Vec<Network> = networks
             .flat_map(|(at, (graph, bytes))| {
                 (0..self.networks).map(move |number| Network { at, number, graph, bytes: *bytes })

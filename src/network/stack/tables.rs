@@ -16,9 +16,12 @@ pub(super) struct Tables {
     /// For each group, for each operand.
     pub(super) sources: Vec<Vec<Source>>,
     /// For each group: its parameters, `[rows, …]` each; the shares of a mean, `[pixels]`.
-    parameters: Vec<Vec<(Range<usize>, Vec<usize>)>>,
+    parameters: Vec<Vec<Numbers>>,
     windows: HashMap<(Window, Shape), Windows>,
 }
+
+/// Numbers, and the dimensions of the tensor that they are.
+type Numbers = (Range<usize>, Vec<usize>);
 
 /// Where an operand comes from.
 #[derive(Debug)]
@@ -174,7 +177,7 @@ fn of_group(
     members: &[Member],
     batches: usize,
     numbers: &mut Vec<f32>,
-) -> Result<Vec<(Range<usize>, Vec<usize>)>, WeightsError> {
+) -> Result<Vec<Numbers>, WeightsError> {
     let Some(&(member, id)) = group.nodes.first() else { return Ok(vec![]) };
     let rows = group.nodes.len() * batches;
     let wanted = members[member].graph.node_parameters(id).into_iter().enumerate();
