@@ -1,9 +1,10 @@
 //! Times the indicators phase by phase, in `fast` mode:
 //! `CANDLE_NUM_THREADS=1 RAYON_NUM_THREADS=1 cargo bench --bench indicators` (as `tegu` sets the first for itself)
 //! (with `--profile dev` where that is built already). A name as an argument times that architecture alone, `random`
-//! random cells, `growth` how time grows with batch, width and image.
+//! random cells, `growth` how time grows with batch, width and image, `stacks` networks of many architectures at once, on
+//! the device that there is.
 //!
-//! All times are milliseconds of CPU time an architecture. By phase: three networks of one cell a stage, `T` on one batch,
+//! All times but those of stacks are milliseconds of CPU time an architecture. By phase: three networks of one cell a stage, `T` on one batch,
 //! `T+G` on two. Random cells: as `tegu score` does it.
 
 use anyhow::{Result, anyhow};
@@ -13,11 +14,14 @@ use rand_chacha::ChaCha8Rng;
 use std::time::Instant;
 use tegu::graph::{Graph, Op};
 use tegu::indicator::linear_regions::count;
-use tegu::indicator::ntk::{condition, ntk};
+use tegu::indicator::ntk::{self, condition, ntk};
 use tegu::indicator::{
-    Images, LinearRegions, Mode as Whose, NtkCondition, NtkRegression, Probes, SettingsSection, score, teg,
+    Images, LinearRegions, Mode as Whose, NtkCondition, NtkRegression, Probes, SettingsSection, View, linear_regions,
+    score, teg,
 };
-use tegu::network::{Init, Mode, PerSampleGradients, Weights, activations};
+use tegu::network::{
+    Compute, Init, Member, Mode, PerSampleGradients, Stack, Weights, WeightsError, activations, stacked_bytes,
+};
 use tegu::space::{NetworkChanges, Scale, SearchSpace};
 
 const CONV3: &str = "nor_conv_3x3";
@@ -145,6 +149,58 @@ fn random_cells(fast: usize, compat: usize) -> Result<()> {
     Ok(())
 }
 
+fn members(networks: &[(Graph, Weights)]) -> Vec<Member<'_>> {
+    networks.iter().map(|(graph, weights)| Member { graph, weights }).collect()
+}
+
+/// Networks of random cells of NAS-Bench-201 in stacks, in `fast` mode: milliseconds of wall time a network.
+fn stacks() -> Result<()> {
+    let device = Compute::Auto.open()?;
+    let space = SearchSpace::open("nas-bench-201")?;
+    let probes = Probes::new(&space, SettingsSection::default().resolve(), 7, device.clone())?;
+    let mut rng = ChaCha8Rng::seed_from_u64(201);
+    let cells: Vec<_> = std::iter::repeat_with(|| space.sample(&mut rng))
+        .filter(|cell| probes.graph(&space, cell, View::Kernel).is_ok())
+        .take(48)
+        .collect();
+    let patches: Vec<Tensor> = (0..3)
+        .map(|seed| Ok(images(space.network(Scale::Thin).input, 1000, seed)?.to_device(&device)?))
+        .collect::<Result<_>>()?;
+    let batch = [images(space.network(Scale::Probe).input, BATCH, 1)?.to_device(&device)?];
+    println!("\nstacks on {:?}; ms of wall time a network", device.location());
+    println!("{:<14}{:>12}{:>9}{:>9}{:>9}{:>9}", "networks", "operations", "MiB", "forward", "kernel", "regions");
+    // A CPU takes seconds for each.
+    for &count in if device.is_cpu() { &[1, 4][..] } else { &[1, 4, 24, 48] } {
+        let networks = |view: View| -> Result<Vec<(Graph, Weights)>> {
+            let network = |cell| {
+                let graph = probes.graph(&space, cell, view)?;
+                let weights = Weights::random(&graph, Init::TorchDefault, 1, &Device::Cpu)?;
+                Ok((graph, weights))
+            };
+            cells.iter().take(count).map(network).collect()
+        };
+        let (of_kernel, of_regions) = (networks(View::Kernel)?, networks(View::Regions)?);
+        let wall = |call: &dyn Fn() -> Result<()>| -> Result<f64> {
+            call()?;
+            let start = Instant::now();
+            call()?;
+            Ok(start.elapsed().as_secs_f64() * 1e3 / count as f64)
+        };
+        let (kernel, thin) = (members(&of_kernel), members(&of_regions));
+        let stack = Stack::new(&kernel, &batch)?;
+        let forward = wall(&|| {
+            stack.forward(|_, _| Ok::<_, WeightsError>(()))?;
+            Ok(device.synchronize()?)
+        })?;
+        let kernels = wall(&|| Ok(ntk::stacked(&kernel, &batch).map(drop)?))?;
+        let regions = wall(&|| Ok(linear_regions::stacked(&thin, &patches).map(drop)?))?;
+        let bytes: u64 = of_kernel.iter().map(|(graph, _)| stacked_bytes(graph, BATCH, 1, true)).sum();
+        print!("{count:<14}{:>12}{:>9}", stack.operations(), bytes >> 20);
+        println!("{forward:>9.1}{kernels:>9.1}{regions:>9.1}");
+    }
+    Ok(())
+}
+
 /// Multiply-adds of one cotangent's and sample's reverse pass: two products a layer, but one for layers on the input.
 fn reverse_macs(graph: &Graph) -> u64 {
     let of_layer = |id| {
@@ -217,6 +273,9 @@ fn main() -> Result<()> {
     }
     if wanted("random") {
         random_cells(40, 4)?;
+    }
+    if wanted("stacks") {
+        stacks()?;
     }
     if wanted("growth") {
         growth()?;

@@ -1,9 +1,10 @@
-//! Many candidates at once: one to each core, as many as the memory budget holds.
+//! Many candidates at once, as many as the memory budget holds: one to each core; on another device, their networks in
+//! stacks.
 //!
 //! A worker's kernels use its own core alone. A thread pool shared by all would give a worker that waits for its
 //! kernels another candidate to begin, and hold the memory of both.
 
-use super::{Indicator, IndicatorError, Probes, Scores, View, score};
+use super::{Indicator, IndicatorError, Probes, Scores, View, score, stacked};
 use crate::genotype::{ArchId, Genotype};
 use crate::space::SearchSpace;
 use rayon::prelude::*;
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-/// Scores candidates on all cores. `done` gets each with its number and the time that it took, in the order of
+/// Scores candidates, on all cores or in stacks. `done` gets each with its number and the time that it took, in the order of
 /// finishing and on this thread; where it breaks, what runs is finished and what waits is left. Gives whether it broke.
 pub fn score_each(
     probes: &Probes,
@@ -22,15 +23,14 @@ pub fn score_each(
     indicators: &[&'static dyn Indicator],
     mut done: impl FnMut(usize, Scores, Duration) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    // A GPU takes one candidate at a time.
-    let workers = if probes.on_cpu() { rayon::current_num_threads().min(genotypes.len()) } else { 1 };
+    if probes.stacks() {
+        return stacked::score_each(probes, space, genotypes, indicators, done);
+    }
+    let workers = rayon::current_num_threads().min(genotypes.len());
     let (next, stop, memory) = (AtomicUsize::new(0), AtomicBool::new(false), Memory::new(probes.memory_bytes()));
     let one = |genotype: &Genotype| match memory.hold(needed(probes, space, genotype, indicators)) {
         Ok(_held) => score(probes, space, genotype, indicators),
-        Err(reason) => {
-            let refused = |indicator: &&'static dyn Indicator| (indicator.facts().name, Err(reason.error()));
-            indicators.iter().map(refused).collect()
-        }
+        Err(reason) => reason.refusal(indicators),
     };
     let (sender, receiver) = mpsc::channel();
     std::thread::scope(|scope| {
@@ -115,7 +115,22 @@ struct TooMuch {
     budget: u64,
 }
 
+/// The scores of a candidate that needs more than the whole budget; none of one that may be scored alone.
+pub(super) fn refused(
+    probes: &Probes,
+    space: &SearchSpace,
+    genotype: &Genotype,
+    indicators: &[&'static dyn Indicator],
+) -> Option<Scores> {
+    let (needed, budget) = (needed(probes, space, genotype, indicators), probes.memory_bytes());
+    (needed > budget).then(|| TooMuch { needed, budget }.refusal(indicators))
+}
+
 impl TooMuch {
+    fn refusal(&self, indicators: &[&'static dyn Indicator]) -> Scores {
+        indicators.iter().map(|indicator| (indicator.facts().name, Err(self.error()))).collect()
+    }
+
     fn error(&self) -> IndicatorError {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         IndicatorError::Memory { needed_mib: mib(self.needed), budget_mib: mib(self.budget) }

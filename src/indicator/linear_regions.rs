@@ -4,12 +4,13 @@
 //! Chen et al. 2021, TEG-NAS, Section 3.2). Counted on the thin network; the signs are packed into words and
 //! the distinct patterns counted by hashing.
 
-use super::signs::Signs;
+use super::signs::{Signs, is_rectifier, words};
 use super::{Facts, Indicator, IndicatorError, Run, View};
 use crate::graph::Graph;
-use crate::network::{Mode, Weights, WeightsError, activations};
+use crate::network::{Member, Mode, Stack, Weights, WeightsError, activations};
 use crate::objective::Direction;
 use candle_core::Tensor;
+use rayon::prelude::*;
 use std::collections::HashSet;
 
 /// Number of distinct ReLU sign patterns, higher is better.
@@ -30,7 +31,7 @@ impl Indicator for LinearRegions {
     }
 
     fn evaluate(&self, run: &Run) -> Result<f64, IndicatorError> {
-        Ok(count(run.graph(), run.weights()?, run.patches())? as f64)
+        Ok(run.regions()? as f64)
     }
 }
 
@@ -46,4 +47,33 @@ pub fn count(graph: &Graph, weights: &Weights, batches: &[Tensor]) -> Result<usi
         regions.extend(Signs::new(graph, &activations, batch.dim(0)?)?.into_rows());
     }
     Ok(regions.len())
+}
+
+/// The numbers of regions that [`count`] finds for each of `members`, all at once.
+///
+/// # Errors
+/// As [`Stack::new`].
+pub fn stacked(members: &[Member], batches: &[Tensor]) -> Result<Vec<usize>, WeightsError> {
+    let samples = batches.first().map_or(Ok(0), |first| first.dim(0))?;
+    // For each member and image, the signs' words.
+    let mut rows: Vec<Vec<Vec<u64>>> = vec![vec![vec![]; batches.len() * samples]; members.len()];
+    Stack::new(members, batches)?.forward(|nodes, results| -> Result<(), WeightsError> {
+        let is_rectifier = |&(member, node): &(usize, _)| is_rectifier(&members[member].graph.node(node).op);
+        if !nodes.first().is_some_and(is_rectifier) {
+            return Ok(());
+        }
+        let (_, _, channels, _, pixels) = results.dims5()?;
+        let signs = results.gt(0f32)?.flatten_all()?.to_vec1::<u8>()?;
+        let of_node = signs.chunks_exact((batches.len() * channels * samples * pixels).max(1));
+        for (&(member, _), signs) in nodes.iter().zip(of_node) {
+            rows[member].par_iter_mut().enumerate().for_each(|(row, known)| {
+                let (batch, image) = (row / samples, row % samples);
+                let of_channel =
+                    |channel| &signs[((batch * channels + channel) * samples + image) * pixels..][..pixels];
+                known.extend(words((0..channels).flat_map(of_channel).copied()));
+            });
+        }
+        Ok(())
+    })?;
+    Ok(rows.into_iter().map(|rows| rows.into_iter().collect::<HashSet<_>>().len()).collect())
 }

@@ -36,6 +36,7 @@ mod shortest_path;
 mod signs;
 mod snip;
 mod spectrum;
+mod stacked;
 mod swap;
 mod synflow;
 #[cfg(test)]
@@ -61,6 +62,7 @@ use crate::network::WeightsError;
 use crate::objective::Direction;
 use crate::space::{SearchSpace, SpaceError};
 use serde::{Deserialize, Serialize};
+use stacked::Known;
 use std::collections::BTreeMap;
 
 /// The values of indicators, by name.
@@ -126,6 +128,17 @@ pub fn score(
     genotype: &Genotype,
     indicators: &[&'static dyn Indicator],
 ) -> Scores {
+    score_knowing(probes, space, genotype, indicators, &Known::default())
+}
+
+/// As [`score`], with what is known of the candidate's networks.
+fn score_knowing(
+    probes: &Probes,
+    space: &SearchSpace,
+    genotype: &Genotype,
+    indicators: &[&'static dyn Indicator],
+    known: &Known,
+) -> Scores {
     let mut scores = Scores::new();
     for view in View::ALL {
         let of_view: Vec<_> = indicators.iter().copied().filter(|indicator| indicator.facts().view == view).collect();
@@ -137,7 +150,7 @@ pub fn score(
         match probes.graph(space, genotype, view) {
             Ok(graph) => {
                 for number in 0..view.networks(probes.settings()) {
-                    let run = probes.run(&graph, view, number).across(across);
+                    let run = known.tell(probes.run(&graph, view, number).across(across), view, number);
                     for (indicator, values) in of_view.iter().zip(&mut networks) {
                         let evaluated = |known: &mut Vec<f64>| -> Result<(), IndicatorError> {
                             known.push(finite(indicator.facts().name, indicator.evaluate(&run)?)?);

@@ -4,8 +4,8 @@
 //! normalisation's scales, classifier; no biases), through the batch's statistics (Jacot et al. 2018; Chen et al.
 //! 2021, Section 3). K is summed layer by layer, so that G is never held whole.
 
-use crate::graph::Graph;
-use crate::network::{LayerGradient, PerSampleGradients, Weights, WeightsError};
+use crate::graph::{Graph, NodeId};
+use crate::network::{LayerGradient, LayerProducts, Member, PerSampleGradients, Stack, Weights, WeightsError};
 use candle_core::{DType, Device, Tensor};
 use nalgebra::DMatrix;
 
@@ -27,28 +27,57 @@ pub struct Ntk {
 pub fn ntk(graph: &Graph, weights: &Weights, first: &Tensor, second: Option<&Tensor>) -> Result<Ntk, WeightsError> {
     let rows = PerSampleGradients::new(graph, weights, first)?;
     let mut across = second.map(|second| PerSampleGradients::new(graph, weights, second)).transpose()?;
-    let samples = first.dim(0)?;
-    let zeros = || DMatrix::zeros(samples, samples);
-    let (mut all, mut body, mut body_cross) = (zeros(), zeros(), second.map(|_| zeros()));
+    let mut kernels = Ntk::zero(first.dim(0)?, second.is_some());
     for layer in rows {
         let layer = layer?;
         let gram = product(&layer.gradient, &layer.gradient)?;
-        if in_body(graph, &layer) {
-            body += &gram;
+        if in_body(graph, layer.node) {
+            kernels.body += &gram;
             // The second pass goes as far as the body: not into the stem.
-            if let (Some(cross), Some(across)) = (&mut body_cross, &mut across) {
+            if let (Some(cross), Some(across)) = (&mut kernels.body_cross, &mut across) {
                 let is_twin = |twin: &Result<LayerGradient, _>| twin.as_ref().map_or(true, |l| l.node == layer.node);
                 let twin = across.find(is_twin).expect("both passes walk the same graph")?;
                 *cross += product(&twin.gradient, &layer.gradient)?;
             }
         }
-        all += gram;
+        kernels.all += gram;
     }
-    Ok(Ntk { all, body, body_cross })
+    Ok(kernels)
 }
 
-fn in_body(graph: &Graph, layer: &LayerGradient) -> bool {
-    let name = &graph.node(layer.node).name;
+/// The kernels of each of `members` on the first of `batches`, and across the second, if there is one; all at once.
+///
+/// # Errors
+/// As [`Stack::new`].
+pub fn stacked(members: &[Member], batches: &[Tensor]) -> Result<Vec<Ntk>, WeightsError> {
+    let samples = batches.first().map_or(Ok(0), |first| first.dim(0))?;
+    let mut kernels = vec![Ntk::zero(samples, batches.len() > 1); members.len()];
+    for LayerProducts { member, node, products } in Stack::new(members, batches)?.products()? {
+        let of = &mut kernels[member];
+        let products: Vec<f64> = products.into_iter().map(f64::from).collect();
+        let mut products = products.chunks_exact(samples * samples);
+        let mut next = || products.next().map(|product| DMatrix::from_row_slice(samples, samples, product));
+        let gram = next().expect("a stack has a batch");
+        if in_body(members[member].graph, node) {
+            of.body += &gram;
+            if let (Some(cross), Some(product)) = (&mut of.body_cross, next()) {
+                *cross += product;
+            }
+        }
+        of.all += gram;
+    }
+    Ok(kernels)
+}
+
+impl Ntk {
+    fn zero(samples: usize, across: bool) -> Self {
+        let zeros = || DMatrix::zeros(samples, samples);
+        Self { all: zeros(), body: zeros(), body_cross: across.then(zeros) }
+    }
+}
+
+fn in_body(graph: &Graph, layer: NodeId) -> bool {
+    let name = &graph.node(layer).name;
     !name.starts_with("stem.") && !name.starts_with("head.")
 }
 

@@ -5,6 +5,7 @@
 //! that only one network's activations are held.
 
 use super::jacov::input_correlations;
+use super::linear_regions::count;
 use super::loss::{LossGradients, loss_gradients};
 use super::ntk::{Ntk, ntk};
 use super::signs::Signs;
@@ -29,6 +30,7 @@ pub struct Probes {
     kernel: Batches,
     features: Batches,
     patches: Vec<Tensor>,
+    stacks: bool,
 }
 
 /// Two batches of one size.
@@ -55,6 +57,7 @@ pub struct Run<'a> {
     cross_kernels: OnceCell<Ntk>,
     loss_gradients: OnceCell<LossGradients>,
     input_correlations: OnceCell<DMatrix<f64>>,
+    regions: OnceCell<usize>,
 }
 
 impl Probes {
@@ -69,7 +72,8 @@ impl Probes {
         };
         let (kernel, features) = (batches(View::Kernel, 0)?, batches(View::Features, 1)?);
         let patches = patches(sizes[View::Regions as usize].input, settings.images, derive(seed, 2), &device)?;
-        Ok(Self { settings, seed, device, sizes, kernel, features, patches })
+        let stacks = !device.is_cpu();
+        Ok(Self { settings, seed, device, sizes, kernel, features, patches, stacks })
     }
 
     /// These batches for all views.
@@ -84,6 +88,41 @@ impl Probes {
     /// Whether the CPU computes.
     pub fn on_cpu(&self) -> bool {
         self.device.is_cpu()
+    }
+
+    /// Whether networks of many candidates run together: one is too small for a GPU, and enough for a core.
+    pub(super) fn stacks(&self) -> bool {
+        self.stacks
+    }
+
+    /// These, with many networks at a time on the CPU, too: to test and time what other devices do.
+    #[doc(hidden)]
+    pub fn stacked(self) -> Self {
+        Self { stacks: true, ..self }
+    }
+
+    /// The batches that a stack of this view's networks runs on: that of the kernels, and with `across` the second;
+    /// those that regions are counted with.
+    pub(super) fn stacked_batches(&self, view: View, across: bool) -> &[Tensor] {
+        match view {
+            View::Regions => &self.patches,
+            _ => &self.batches(view).images[..1 + usize::from(across)],
+        }
+    }
+
+    /// The weights of one of the view's networks; `graph` is the candidate's in that view.
+    ///
+    /// # Errors
+    /// If the device can't hold them.
+    pub(super) fn weights(
+        &self,
+        graph: &Graph,
+        view: View,
+        number: usize,
+        device: &Device,
+    ) -> Result<Weights, IndicatorError> {
+        let seed = derive(self.seed, WEIGHTS + number as u64);
+        Ok(Weights::random(graph, view.init(&self.settings), seed, device)?)
     }
 
     /// Bytes that all candidates together may take.
@@ -127,6 +166,7 @@ impl Probes {
             cross_kernels: OnceCell::new(),
             loss_gradients: OnceCell::new(),
             input_correlations: OnceCell::new(),
+            regions: OnceCell::new(),
         }
     }
 
@@ -190,6 +230,13 @@ impl Run<'_> {
         Self { across, ..self }
     }
 
+    /// The run of which this is known already.
+    pub(super) fn knowing(self, kernels: Option<Ntk>, regions: Option<usize>) -> Self {
+        let known = kernels.map_or_else(OnceCell::new, OnceCell::from);
+        let (kernels, cross_kernels) = if self.across { (OnceCell::new(), known) } else { (known, OnceCell::new()) };
+        Self { kernels, cross_kernels, regions: regions.map_or_else(OnceCell::new, OnceCell::from), ..self }
+    }
+
     /// The settings of the study.
     pub fn settings(&self) -> &Settings {
         &self.probes.settings
@@ -205,10 +252,7 @@ impl Run<'_> {
     /// # Errors
     /// If the device can't hold them.
     pub fn weights(&self) -> Result<&Weights, IndicatorError> {
-        once(&self.weights, || {
-            let seed = derive(self.probes.seed, WEIGHTS + self.number as u64);
-            Ok(Weights::random(self.graph, self.view.init(self.settings()), seed, &self.probes.device)?)
-        })
+        once(&self.weights, || self.probes.weights(self.graph, self.view, self.number, &self.probes.device))
     }
 
     /// The batch, `[batch, channels, height, width]`.
@@ -288,6 +332,14 @@ impl Run<'_> {
     /// If Candle fails.
     pub fn cross_kernels(&self) -> Result<&Ntk, IndicatorError> {
         once(&self.cross_kernels, || Ok(ntk(self.graph, self.weights()?, self.images(), Some(self.second_images()))?))
+    }
+
+    /// The number of linear regions that the patches fall into.
+    ///
+    /// # Errors
+    /// If Candle fails.
+    pub(super) fn regions(&self) -> Result<usize, IndicatorError> {
+        once(&self.regions, || Ok(count(self.graph, self.weights()?, self.patches())?)).copied()
     }
 
     /// The gradients of the batch's cross-entropy.

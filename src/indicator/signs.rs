@@ -73,7 +73,8 @@ impl Signs {
     }
 }
 
-fn is_rectifier(op: &Op) -> bool {
+/// Whether a result above zero says that a unit is on.
+pub(super) fn is_rectifier(op: &Op) -> bool {
     matches!(op, Op::Activation(Activation::Relu | Activation::Relu6 | Activation::HardSwish))
 }
 
@@ -85,6 +86,22 @@ fn pack(values: &[f32]) -> u64 {
     // Eight bytes of 0 or 1 become eight bits: the factor brings byte i to bit 56 + i.
     let bits = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes).wrapping_mul(0x0102_0408_1020_4080) >> 56;
     bytes.iter().rev().fold(0, |word, bytes| word << 8 | bits(bytes))
+}
+
+/// Signs, 1 or 0 each, packed into words, the first in the lowest bit.
+pub(super) fn words(signs: impl Iterator<Item = u8>) -> Vec<u64> {
+    let (mut words, mut free) = (vec![], 0);
+    for sign in signs {
+        if free == 0 {
+            words.push(0);
+            free = u64::BITS;
+        }
+        if let Some(word) = words.last_mut() {
+            *word |= u64::from(sign) << (u64::BITS - free);
+        }
+        free -= 1;
+    }
+    words
 }
 
 /// Swaps lines and bits of a square of bits, halves by halves (Warren 2012, Hacker's Delight, Section 7-3).

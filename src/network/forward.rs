@@ -156,7 +156,8 @@ fn evaluate(
     })
 }
 
-fn apply(activation: Activation, x: &Tensor) -> Result<Tensor, candle_core::Error> {
+/// An activation of every element, whatever the shape.
+pub(super) fn apply(activation: Activation, x: &Tensor) -> Result<Tensor, candle_core::Error> {
     match activation {
         Activation::Relu => kernels::relu(x),
         Activation::Relu6 => x.clamp(0f32, 6f32),

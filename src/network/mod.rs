@@ -3,10 +3,12 @@
 mod device;
 mod forward;
 mod reverse;
+mod stack;
 mod weights;
 
 pub use device::Compute;
 pub use forward::{Activations, Mode, activations, activations_with, between, forward};
 pub use reverse::{LayerGradient, PerSampleGradients};
+pub use stack::{LayerProducts, Member, Stack, stacked_bytes};
 pub(crate) use weights::standard_normal;
 pub use weights::{Init, Weights, WeightsError};

@@ -143,7 +143,7 @@ fn linear_weight_gradient(input: &Tensor, cotangent: &Tensor, samples: usize) ->
 }
 
 /// The derivative of an activation at `x`, element by element.
-pub(super) fn slope(activation: Activation, x: &Tensor) -> Result<Tensor, candle_core::Error> {
+pub(in crate::network) fn slope(activation: Activation, x: &Tensor) -> Result<Tensor, candle_core::Error> {
     let (dtype, within) = (x.dtype(), |low: f64, high: f64| -> Result<Tensor, candle_core::Error> {
         x.gt(low)?.to_dtype(x.dtype())? * x.lt(high)?.to_dtype(x.dtype())?
     });

@@ -11,7 +11,9 @@
 mod folded;
 mod lanes;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
+
+pub(super) use folded::slope;
 
 use super::forward::{Activations, Mode, activations};
 use super::{Weights, WeightsError};

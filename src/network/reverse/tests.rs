@@ -7,18 +7,18 @@ use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-fn draw(dims: &[usize], seed: u64) -> Tensor {
+pub(in crate::network) fn draw(dims: &[usize], seed: u64) -> Tensor {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let values = (0..dims.iter().product()).map(|_| rng.random_range(-1f32..1.0)).collect();
     Tensor::from_vec(values, dims, &Device::Cpu).unwrap()
 }
 
-fn images(graph: &Graph, count: usize) -> Tensor {
+pub(in crate::network) fn images(graph: &Graph, count: usize) -> Tensor {
     draw(&[vec![count], graph.input_shape().dims()].concat(), 5)
 }
 
 /// Weights and scales away from 1, so that a forgotten scale shows.
-fn weights(graph: &Graph) -> Weights {
+pub(in crate::network) fn weights(graph: &Graph) -> Weights {
     let tensor = |(at, parameter): (usize, crate::graph::Parameter)| {
         let drawn = draw(&parameter.dims, 100 + at as u64);
         let tensor = match parameter.role {
@@ -92,7 +92,7 @@ impl Net {
 }
 
 /// Every operator, on sides that differ.
-fn every_operator() -> Graph {
+pub(in crate::network) fn every_operator() -> Graph {
     let mut net = Net(GraphBuilder::new(Shape::map(3, 13, 10)), 0);
     let input = net.0.input();
     let window = |kernel, stride, padding, dilation| Window { kernel, stride, padding, dilation };
@@ -132,7 +132,8 @@ fn every_operator() -> Graph {
     let hidden = net.act(Activation::Relu, hidden);
     let logits = net.op(Op::Linear { out_features: 4, bias: false }, &[hidden]);
     let softmax = net.op(Op::Softmax, &[logits]);
-    net.0.finish(softmax)
+    let mixed = net.op(Op::Linear { out_features: 3, bias: false }, &[softmax]);
+    net.0.finish(mixed)
 }
 
 #[test]
