@@ -24,8 +24,11 @@ const MOST_RUNS: usize = 256;
 /// A window of the warm-up is at least this long, and has 2 to 64 runs.
 const WINDOW_S: f64 = 0.005;
 
-/// The reference has another turn after this many models.
-const REFERENCE_EVERY: usize = 10;
+/// Seconds of a turn of the reference, of which there is one between any two models': a machine whose pace jumps (a virtual
+/// one, with neighbours) does so within a round, and only what ran just before and just after tells at which pace a turn was.
+const REFERENCE_TURN_S: f64 = 0.002;
+/// The fewest runs of such a turn.
+const REFERENCE_RUNS: usize = 3;
 
 /// A reference that runs shorter than this says nothing: it is the clock and the call that would be timed.
 const SHORTEST_REFERENCE_S: f64 = 10e-6;
@@ -134,7 +137,7 @@ fn turns(bench: &mut dyn Bench, count: usize, has_reference: bool, protocol: &Pr
     }
     let mut rng = ChaCha8Rng::seed_from_u64(protocol.seed ^ rng_stream(count));
     while !active.is_empty() {
-        // This turn of the reference closes the round before it and opens the next one.
+        // This turn of the reference closes the last one of the round before it and opens the next one.
         Reference::take_turn(&mut reference, bench)?;
         let (finished, on): (Vec<Timed>, Vec<Timed>) =
             active.into_iter().partition(|timed| timed.stop(reference.as_ref(), protocol).is_some());
@@ -146,7 +149,7 @@ fn turns(bench: &mut dyn Bench, count: usize, has_reference: bool, protocol: &Pr
         active.shuffle(&mut rng);
         let mut failed = vec![];
         for (at, timed) in active.iter_mut().enumerate() {
-            if at > 0 && at % REFERENCE_EVERY == 0 {
+            if at > 0 {
                 Reference::take_turn(&mut reference, bench)?;
             }
             begin(bench, Who::Model(timed.number))?;
@@ -227,8 +230,8 @@ impl Reference {
                 format!("it runs in less than {:.0} µs", SHORTEST_REFERENCE_S * 1e6)
             }
             Ok(warm_up) => {
-                let (untimed, runs) = (untimed_runs(protocol, warm_up.run_s), runs_per_turn(protocol, warm_up.run_s));
-                return Ok(Some(Self { untimed, runs, turns: vec![] }));
+                let runs = runs_for(REFERENCE_TURN_S, warm_up.run_s).max(REFERENCE_RUNS);
+                return Ok(Some(Self { untimed: untimed_runs(protocol, warm_up.run_s), runs, turns: vec![] }));
             }
         };
         bench.without_reference(reason);

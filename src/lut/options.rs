@@ -25,8 +25,8 @@ pub fn brief(profile: HardwareProfile) -> HardwareProfile {
     let Protocol { warm_up_s, max_rounds, budget_s, rounds, .. } = profile.protocol;
     let protocol = Protocol {
         warm_up_s: warm_up_s.min(0.3),
-        max_rounds: max_rounds.min(15).max(rounds),
-        budget_s: budget_s.min(1.0),
+        max_rounds: max_rounds.min(30).max(rounds),
+        budget_s: budget_s.min(1.5),
         ..profile.protocol
     };
     HardwareProfile { protocol, ..profile }
