@@ -7,20 +7,21 @@
 //!   the heavier one is told apart.
 //! - `python`: our median beside that of Python's onnxruntime, one thread, over the models of `$TEGU_DATA/onnx`; needs
 //!   a `python` on the path that has it (`tests/setup.sh`).
-//! - `ranks`: 50 cells of NAS-Bench-201 measured twice in fresh processes: Kendall's τ, beside that of 20 runs and
-//!   their mean.
+//! - `ranks`: 50 cells of NAS-Bench-201 measured twice in fresh processes (in so many rounds: `--rounds N`): Kendall's τ, beside
+//!   that of 20 runs and their mean.
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tegu::device::{Device, HardwareProfile, Job, LocalDevice, OpenOptions};
 use tegu::graph::{Activation, Conv2d, Graph, GraphBuilder, Op, Shape, Window};
 use tegu::latency::statistics::median;
-use tegu::latency::{Comparison, Measurement, Protocol, compare};
+use tegu::latency::{Comparison, Measurement, Protocol, compare, measure};
 use tegu::network::{Init, Weights};
 use tegu::onnx::{ExportOptions, Metadata, export};
 use tegu::runtime::{LoadOptions, SessionOptions, load, random_inputs};
@@ -31,7 +32,9 @@ fn main() -> Result<()> {
     let mut args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let at = args.iter().position(|arg| arg == "--device");
     let device = at.and_then(|at| args.drain(at..).nth(1)).unwrap_or_else(|| "host-cpu-ort-1thread".to_owned());
-    let bench = Bench { profile: HardwareProfile::find(&device)?, folder: tempfile::tempdir()? };
+    let at = args.iter().position(|arg| arg == "--rounds");
+    let rounds = at.and_then(|at| args.drain(at..).nth(1)).map(|rounds| rounds.parse()).transpose()?;
+    let bench = Bench { profile: HardwareProfile::find(&device)?, folder: tempfile::tempdir()?, rounds };
     println!("{device}, {} cores", std::thread::available_parallelism()?);
     for what in args {
         let start = Instant::now();
@@ -50,9 +53,17 @@ fn main() -> Result<()> {
 struct Bench {
     profile: HardwareProfile,
     folder: tempfile::TempDir,
+    rounds: Option<usize>,
 }
 
 impl Bench {
+    /// The rounds that were asked for, whatever the interval is.
+    fn longer(&self, protocol: &mut Protocol) {
+        if let Some(rounds) = self.rounds {
+            (protocol.rounds, protocol.max_rounds) = (rounds, rounds);
+        }
+    }
+
     fn device(&self, change: impl FnOnce(&mut Protocol)) -> LocalDevice {
         let mut profile = self.profile.clone();
         change(&mut profile.protocol);
@@ -144,20 +155,32 @@ impl Bench {
             ("silero_vad.onnx", vec![("input", vec![1, 256]), ("state", vec![2, 1, 128])]),
             ("wonnx_opt-mnist.onnx", vec![]),
         ];
-        let mut device = self.device(|_| ());
+        // Short turns, one after the other: the pace of the machine is then the same for both.
+        let short = Protocol { warm_up_s: 0.02, rounds: 5, max_rounds: 5, runs_per_round: 2, ..Protocol::default() };
         let mut ratios = vec![];
         for (file, inputs) in inputs {
             let model = data.join("onnx").join(file);
             let input_dims = inputs.into_iter().map(|(name, dims)| (name.to_owned(), dims)).collect();
             let job = Job { input_dims, ..Job::of_model(&model) };
+            let runtime = load(self.profile.runtime, &LoadOptions::default())?;
+            let input_dims = job.input_dims.clone();
+            let options = SessionOptions {
+                threads: self.profile.threads,
+                batch: Some(1),
+                input_dims,
+                ..SessionOptions::default()
+            };
+            let mut session = runtime.prepare(&model, &options)?;
+            session.bind(random_inputs(session.inputs(), 0))?;
+            let mut python = Python::start(&model, &job)?;
             let (mut ours, mut pythons, mut both) = (vec![], vec![], vec![]);
-            for _ in 0..5 {
-                let measured = device.measure(&job)?;
-                let raw_ms = measured.raw_p50_ms.context("measured by this version")?;
-                let python_ms = python(&model, &job)?;
-                ours.push(raw_ms);
+            for _ in 0..40 {
+                let samples = measure(&mut *session, &short)?;
+                let ours_ms = 1e3 * median(&samples.rounds.concat());
+                let python_ms = python.median_ms()?;
+                ours.push(ours_ms);
                 pythons.push(python_ms);
-                both.push(raw_ms / python_ms);
+                both.push(ours_ms / python_ms);
             }
             let ratio = median(&both);
             println!("  {file:38} {:9.4} ms, python {:9.4} ms, {ratio:.4}", median(&ours), median(&pythons));
@@ -171,10 +194,13 @@ impl Bench {
         let cells = self.cells(50)?;
         let jobs: Vec<Job> = cells.iter().map(Job::of_model).collect();
         let mut naive = vec![];
-        let mut ours = vec![];
+        let (mut ours, mut pace) = (vec![], None);
         for _ in 0..2 {
             let start = Instant::now();
-            ours.push(measured(&mut self.device(|_| ()), &jobs)?.iter().map(|one| one.p50_ms).collect::<Vec<f64>>());
+            let mut found = measured(&mut self.device(|protocol| self.longer(protocol)), &jobs)?;
+            pace = pace.or(found[0].pace());
+            found.iter_mut().zip(pace.iter().cycle()).for_each(|(one, pace)| one.state_for(pace));
+            ours.push(found.iter().map(|one| one.p50_ms).collect::<Vec<f64>>());
             println!("  {} networks measured in {:.1} s", cells.len(), start.elapsed().as_secs_f64());
             naive.push(cells.iter().map(|cell| self.mean_of_20(cell)).collect::<Result<Vec<f64>>>()?);
         }
@@ -271,9 +297,15 @@ fn load_a_core(over: &AtomicBool) {
     }
 }
 
-/// The median of a second of runs in Python, in ms.
-fn python(model: &Path, job: &Job) -> Result<f64> {
-    const CODE: &str = "
+/// A process of Python's onnxruntime with one model, which runs it for a turn when it is told to.
+struct Python {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Python {
+    fn start(model: &Path, job: &Job) -> Result<Self> {
+        const CODE: &str = "
 import sys, json, time, numpy as np, onnxruntime as ort
 options = ort.SessionOptions(); options.intra_op_num_threads = 1; options.log_severity_level = 3
 session = ort.InferenceSession(sys.argv[1], options, providers=['CPUExecutionProvider'])
@@ -285,14 +317,33 @@ for value in session.get_inputs():
     array = (rng.uniform(-1.7, 1.7, dims) if kind is np.float32 else rng.integers(0, 2, dims)).astype(kind)
     binding.bind_cpu_input(value.name, np.ascontiguousarray(array))
 for value in session.get_outputs(): binding.bind_output(value.name)
-times, begin = [], time.perf_counter()
-while time.perf_counter() < begin + 1.5 or len(times) < 30:
-    start = time.perf_counter(); session.run_with_iobinding(binding); times.append(time.perf_counter() - start)
-print(1e3 * float(np.median(times[len(times) // 5:])))
+for line in sys.stdin:
+    for _ in range(4): session.run_with_iobinding(binding)
+    times, begin = [], time.perf_counter()
+    while time.perf_counter() < begin + 0.05 or len(times) < 10:
+        start = time.perf_counter(); session.run_with_iobinding(binding); times.append(time.perf_counter() - start)
+    print(1e3 * float(np.median(times)), flush=True)
 ";
-    let dims = serde_json::to_string(&job.input_dims)?;
-    let output = Command::new("python").arg("-c").arg(CODE).arg(model).arg(dims).output().context("python")?;
-    ensure!(output.status.success(), "python: {}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout)?;
-    text.trim().parse().map_err(|error| anyhow!("python said `{text}`: {error}"))
+        let dims = serde_json::to_string(&job.input_dims)?;
+        let mut command = Command::new("python");
+        command.arg("-c").arg(CODE).arg(model).arg(dims).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().context("python")?;
+        let answers = BufReader::new(child.stdout.take().context("its output is piped")?);
+        Ok(Self { child, answers })
+    }
+
+    fn median_ms(&mut self) -> Result<f64> {
+        writeln!(self.child.stdin.as_mut().context("its input is piped")?)?;
+        let mut text = String::new();
+        self.answers.read_line(&mut text)?;
+        text.trim().parse().map_err(|error| anyhow!("python said `{text}`: {error}"))
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

@@ -6,8 +6,8 @@ mod common;
 use std::path::{Path, PathBuf};
 use tegu::onnx::{Batch, ExportOptions, Metadata, export, inspect, read_metadata};
 use tegu::runtime::{
-    ExecutionProvider, LoadOptions, NamedTensor, Runtime, RuntimeError, RuntimeKind, SessionOptions, load,
-    random_inputs,
+    ExecutionProvider, GraphOptimization, LoadOptions, NamedTensor, Runtime, RuntimeError, RuntimeKind, SessionOptions,
+    load, random_inputs,
 };
 
 fn runtime(kind: RuntimeKind) -> Box<dyn Runtime> {
@@ -144,4 +144,22 @@ fn external_data_needs_its_name() {
         let inside = run(kind, &inside, &SessionOptions::default()).unwrap();
         assert!(common::difference(&outside, &inside) < 1e-6, "{kind:?}");
     }
+}
+
+#[test]
+fn levels_of_graph_optimization_change_what_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = exported(folder.path(), "convolutions", Batch::Fixed(1));
+    let runtime = runtime(RuntimeKind::OnnxRuntime);
+    let operators = |graph_optimization| {
+        let options = SessionOptions { graph_optimization, ..Default::default() };
+        let output = folder.path().join("optimized.onnx");
+        runtime.optimize(&model, &options, &output).unwrap();
+        inspect(&output).unwrap().operators
+    };
+    let [none, extended, all] =
+        [GraphOptimization::None, GraphOptimization::Extended, GraphOptimization::All].map(operators);
+    assert!(none.values().sum::<usize>() > extended.values().sum(), "{none:?} {extended:?}");
+    // The layouts that the last level chooses cost nodes that reorder.
+    assert!(all != extended && all.keys().any(|operator| operator.starts_with("Reorder")), "{all:?}");
 }

@@ -76,6 +76,7 @@ impl LocalDevice {
                 threads: self.profile.threads,
                 execution_provider: self.profile.execution_provider.clone(),
                 batch: Some(self.profile.batch),
+                graph_optimization: self.profile.graph_optimization,
                 ..SessionOptions::default()
             },
             cores: self.profile.cores.clone(),

@@ -2,7 +2,7 @@
 
 use crate::latency::{Measurement, Protocol, ProtocolError, Unit};
 use crate::onnx::Precision;
-use crate::runtime::{ExecutionProvider, RuntimeKind};
+use crate::runtime::{ExecutionProvider, GraphOptimization, RuntimeKind};
 use crate::yaml::{self, YamlError};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,9 @@ pub struct HardwareProfile {
     /// Threads within an operator; where absent, one on each physical core (tract: one).
     #[serde(default)]
     pub threads: Option<usize>,
+    /// How far ONNX Runtime may change the graph.
+    #[serde(default, skip_serializing_if = "GraphOptimization::is_all")]
+    pub graph_optimization: GraphOptimization,
     /// Cores that the worker is pinned to, by number (Linux); any core where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cores: Option<Vec<usize>>,
@@ -256,6 +259,10 @@ impl HardwareProfile {
             "execution_provider: only `runtime: onnxruntime` has execution providers, tract runs on the CPU",
         )?;
         needed(
+            self.graph_optimization.is_all() || self.runtime == RuntimeKind::OnnxRuntime,
+            "graph_optimization: only `runtime: onnxruntime` has levels of it, leave it out",
+        )?;
+        needed(
             self.runtime != RuntimeKind::Tract || self.threads.is_none_or(|threads| threads == 1),
             &format!("threads: {} found, tract runs on 1 thread", self.threads.unwrap_or_default()),
         )?;
@@ -335,7 +342,7 @@ mod tests {
         check(
             "thread: 1",
             "dir/a.yaml:3:1: unknown field `thread`, expected one of `name`, `description`, `location`, \
-            `runtime`, `library`, `execution_provider`, `threads`, `cores`, `batch`, `precision`, `protocol`, `limits`, `budget`, \
+            `runtime`, `library`, `execution_provider`, `threads`, `graph_optimization`, `cores`, `batch`, `precision`, `protocol`, `limits`, `budget`, \
             `unsupported_operators`; did you mean `threads`?",
         );
         check("threads: many", "dir/a.yaml:3:10: threads: invalid type: string \"many\", expected usize");
@@ -343,6 +350,10 @@ mod tests {
         check("threads: 2", "dir/a.yaml: threads: 2 found, tract runs on 1 thread");
         check("cores: []", "dir/a.yaml: cores: [] found, expected different numbers of cores, one or more");
         check("cores: [1, 1]", "dir/a.yaml: cores: [1, 1] found, expected different numbers of cores, one or more");
+        check(
+            "graph_optimization: none",
+            "dir/a.yaml: graph_optimization: only `runtime: onnxruntime` has levels of it, leave it out",
+        );
         check("batch: 0", "dir/a.yaml: batch: 0 found, expected 1 or more");
         check("limits: {time_s: 0}", "dir/a.yaml: limits.time_s: 0 found, expected more than 0 seconds");
         check("budget: {ep_coverage: 100}", "dir/a.yaml: budget.ep_coverage: 100 found, expected a share from 0 to 1");

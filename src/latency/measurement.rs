@@ -6,7 +6,7 @@ use super::long::{Sustained, Throughput, ms};
 use super::measure::{Samples, StopReason};
 use super::protocol::Protocol;
 use super::statistics::{median, outliers, p90, p99, round_medians};
-use crate::runtime::{RuntimeInfo, SessionOptions};
+use crate::runtime::{GraphOptimization, RuntimeInfo, SessionOptions};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -90,6 +90,9 @@ pub struct Measurement {
     /// The nodes that run elsewhere, as `name (operator)`.
     #[serde(default)]
     pub fallen_back: Vec<String>,
+    /// How far ONNX Runtime was allowed to change the graph.
+    #[serde(default, skip_serializing_if = "GraphOptimization::is_all")]
+    pub graph_optimization: GraphOptimization,
     /// Threads within an operator.
     pub threads: usize,
     /// The cores that it was pinned to; absent where it was not.
@@ -250,6 +253,7 @@ impl Measurement {
             nodes_by_provider,
             ep_coverage: (nodes > 0).then(|| 1.0 - fallen_back.len() as f64 / nodes as f64),
             fallen_back,
+            graph_optimization: session.graph_optimization,
             threads: session.threads.unwrap_or(host.cores),
             cores: measured.cores,
             batch: measured.batch,

@@ -19,13 +19,18 @@ pub struct BuildOptions {
     pub budget: Duration,
 }
 
+/// Rounds of each network: all have as many, so that all of a group were there whatever the pace was.
+const ROUNDS: usize = 20;
+
 /// `profile` with a protocol that suits a table: many networks, none of them for long. What a second does not tell, the other
 /// networks do.
 pub fn brief(profile: HardwareProfile) -> HardwareProfile {
-    let Protocol { warm_up_s, max_rounds, budget_s, rounds, .. } = profile.protocol;
+    let Protocol { warm_up_s, budget_s, rounds, .. } = profile.protocol;
+    let rounds = rounds.max(ROUNDS);
     let protocol = Protocol {
         warm_up_s: warm_up_s.min(0.3),
-        max_rounds: max_rounds.min(30).max(rounds),
+        rounds,
+        max_rounds: rounds,
         budget_s: budget_s.min(1.5),
         ..profile.protocol
     };

@@ -55,6 +55,31 @@ pub struct SessionOptions {
     pub input_dims: BTreeMap<String, Vec<usize>>,
     /// The size of a leading (batch) dimension that the model leaves open.
     pub batch: Option<usize>,
+    /// How far ONNX Runtime may change the graph.
+    #[serde(default, skip_serializing_if = "GraphOptimization::is_all")]
+    pub graph_optimization: GraphOptimization,
+}
+
+/// How far ONNX Runtime may change the graph before it runs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GraphOptimization {
+    /// Not at all.
+    None,
+    /// Constants are folded, what has no effect is removed.
+    Basic,
+    /// Operators are fused.
+    Extended,
+    /// Layouts are changed as well.
+    #[default]
+    All,
+}
+
+impl GraphOptimization {
+    /// Whether it is the default, which is not written down.
+    pub fn is_all(&self) -> bool {
+        *self == Self::All
+    }
 }
 
 /// Values of one tensor.

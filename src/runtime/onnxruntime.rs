@@ -6,8 +6,8 @@
 
 use super::provider::{self, AssignedNode, RECORD_ASSIGNMENT};
 use super::{
-    LoadOptions, NamedTensor, Runtime, RuntimeError, RuntimeInfo, Session, SessionOptions, Values, WORKER_ENV, inputs,
-    library,
+    GraphOptimization, LoadOptions, NamedTensor, Runtime, RuntimeError, RuntimeInfo, Session, SessionOptions, Values,
+    WORKER_ENV, inputs, library,
 };
 use crate::graph::{Activation, GraphBuilder, Op, Shape};
 use crate::network::{Init, Weights};
@@ -90,7 +90,13 @@ impl OnnxRuntime {
         }
         *complaint() = None;
         let mut builder = ort::session::Session::builder(&self.environment).map_err(|error| error.to_string())?;
-        builder = builder.with_optimization_level(GraphOptimizationLevel::All).map_err(text)?;
+        let level = match options.graph_optimization {
+            GraphOptimization::None => GraphOptimizationLevel::Disable,
+            GraphOptimization::Basic => GraphOptimizationLevel::Level1,
+            GraphOptimization::Extended => GraphOptimizationLevel::Level2,
+            GraphOptimization::All => GraphOptimizationLevel::All,
+        };
+        builder = builder.with_optimization_level(level).map_err(text)?;
         builder = builder.with_config_entry(RECORD_ASSIGNMENT, "1").map_err(text)?;
         if let Some(threads) = options.threads {
             builder = builder.with_intra_threads(threads).map_err(text)?;

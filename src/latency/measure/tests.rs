@@ -122,20 +122,20 @@ fn models_take_turns_with_the_reference_in_a_new_order_each_round() {
     let mut done: Vec<usize> = bench.outcomes.iter().map(|outcome| outcome.0).collect();
     done.sort_unstable();
     assert_eq!(done, (0..25).collect::<Vec<_>>());
-    // After the warm-ups: three turns of the reference in each of the 7 rounds, and one that closes the last.
+    // After the warm-ups: a turn of the reference before each model's in each of the 7 rounds, and one that closes the last.
     let turns = &bench.turns[26..];
-    assert_eq!(turns.len(), 7 * (3 + 25) + 1);
-    let rounds: Vec<&[Who]> = turns.chunks(28).collect();
+    assert_eq!(turns.len(), 7 * 2 * 25 + 1);
+    let rounds: Vec<&[Who]> = turns.chunks(50).collect();
     for round in &rounds[..7] {
-        let references: Vec<usize> = (0..28).filter(|&at| round[at] == Who::Reference).collect();
-        assert_eq!(references, [0, 11, 22]);
+        let references: Vec<usize> = (0..50).filter(|&at| round[at] == Who::Reference).collect();
+        assert_eq!(references, (0..50).step_by(2).collect::<Vec<_>>());
     }
     assert_eq!(rounds[7], [Who::Reference]);
     assert_ne!(rounds[0], rounds[1]);
     let samples = bench.outcomes[0].1.as_ref().unwrap();
     assert_eq!(samples.reference_s, [0.0002; 7]);
-    // Its first round's place is by chance: one to three turns of the first round were before it.
-    assert!((19..=22).contains(&samples.reference_turns_s.len()), "{}", samples.reference_turns_s.len());
+    // From just before its first turn to just after its last one, whose places in their rounds are by chance.
+    assert!((5 * 25..=7 * 25 + 1).contains(&samples.reference_turns_s.len()), "{}", samples.reference_turns_s.len());
     // The same seed gives the same order.
     let mut again = fake(|who, _, _| Ok(times(who)));
     measure_in_turns(&mut again, 25, true, &Protocol::default());

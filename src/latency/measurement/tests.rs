@@ -1,7 +1,6 @@
 use super::*;
 
-static SESSION: SessionOptions =
-    SessionOptions { threads: Some(1), execution_provider: None, input_dims: BTreeMap::new(), batch: None };
+static SESSION: SessionOptions = SessionOptions { threads: Some(1), ..SessionOptions::default() };
 
 fn parts(samples: Samples, protocol: &Protocol) -> Measured<'_> {
     let info = RuntimeInfo { name: "tract".to_owned(), version: "0.23.9".to_owned(), library: None };
