@@ -200,7 +200,7 @@ fn without_a_usable_reference_it_goes_on_without() {
     };
     check(|_| Ok(1e-6), "it runs in less than 10 µs");
     check(|_| Err(RuntimeError::Run("no such operator".into())), "run failed: no such operator");
-    check(|n| if n < 300 { Ok(2e-4) } else { Err(RuntimeError::Run("lost".into())) }, "run failed: lost");
+    check(|n| if n < 120 { Ok(2e-4) } else { Err(RuntimeError::Run("lost".into())) }, "run failed: lost");
 }
 
 #[test]

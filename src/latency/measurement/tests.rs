@@ -1,6 +1,12 @@
 use super::*;
 
-static SESSION: SessionOptions = SessionOptions { threads: Some(1), ..SessionOptions::default() };
+static SESSION: SessionOptions = SessionOptions {
+    threads: Some(1),
+    execution_provider: None,
+    input_dims: BTreeMap::new(),
+    batch: None,
+    graph_optimization: crate::runtime::GraphOptimization::All,
+};
 
 fn parts(samples: Samples, protocol: &Protocol) -> Measured<'_> {
     let info = RuntimeInfo { name: "tract".to_owned(), version: "0.23.9".to_owned(), library: None };
