@@ -85,11 +85,6 @@ impl Probes {
         Self { kernel: batches.clone(), features: batches, ..drawn }
     }
 
-    /// Whether the CPU computes.
-    pub fn on_cpu(&self) -> bool {
-        self.device.is_cpu()
-    }
-
     /// Whether networks of many candidates run together: one is too small for a GPU, and enough for a core.
     pub(super) fn stacks(&self) -> bool {
         self.stacks
