@@ -83,18 +83,23 @@ fn the_interval_and_the_reason_for_stopping_are_kept() {
     assert_eq!(found.samples_s.iter().map(Vec::len).max(), Some(1), "{found:?}");
 }
 
+/// Has the device start a shell script with this last line for its worker. Gives how often it did.
+#[cfg(unix)]
+fn scripted(bench: &mut Bench, line: &str) -> impl Fn() -> usize + use<> {
+    use std::os::unix::fs::PermissionsExt;
+    let (script, starts) = (bench.folder.path().join("script"), bench.folder.path().join("starts"));
+    std::fs::write(&script, format!("#!/bin/sh\necho >> '{}'\n{line}\n", starts.display())).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let profile = bench.device.profile().clone();
+    bench.device = device::open(profile, OpenOptions { executable: Some(script), library: None }).unwrap();
+    move || std::fs::read(&starts).map_or(0, |lines| lines.len())
+}
+
 #[cfg(unix)]
 #[test]
 fn a_worker_is_kept_until_it_fails() {
-    use std::os::unix::fs::PermissionsExt;
     let mut bench = Bench::mock("");
-    let (counted, starts) = (bench.folder.path().join("counted"), bench.folder.path().join("starts"));
-    let script = format!("#!/bin/sh\necho >> '{}'\nexec '{}' \"$@\"\n", starts.display(), env!("CARGO_BIN_EXE_tegu"));
-    std::fs::write(&counted, script).unwrap();
-    std::fs::set_permissions(&counted, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let started = || std::fs::read(&starts).map_or(0, |lines| lines.len());
-    let profile = bench.device.profile().clone();
-    bench.device = device::open(profile, OpenOptions { executable: Some(counted), library: None }).unwrap();
+    let started = scripted(&mut bench, &format!("exec '{}' \"$@\"", env!("CARGO_BIN_EXE_tegu")));
     assert_eq!(started(), 0);
     for _ in 0..3 {
         bench.measure("").unwrap();
@@ -103,6 +108,19 @@ fn a_worker_is_kept_until_it_fails() {
     assert_eq!(started(), 1);
     assert!(bench.measure("crash").is_err());
     bench.measure("").unwrap();
+    assert_eq!(started(), 2);
+}
+
+/// The shell takes the second request; the worker never sees it and ends.
+#[cfg(unix)]
+#[test]
+fn a_worker_that_ends_between_two_requests_costs_no_model() {
+    let mut bench = Bench::mock("");
+    let line = format!("(head -n 1; sleep 2) | '{}' \"$@\"", env!("CARGO_BIN_EXE_tegu"));
+    let started = scripted(&mut bench, &line);
+    bench.measure("").unwrap();
+    let found = bench.measure_all(&["", "sleep_us 10"]);
+    assert!(found.iter().all(Result::is_ok), "{found:?}");
     assert_eq!(started(), 2);
 }
 

@@ -44,6 +44,12 @@ pub(super) enum Loss {
 }
 
 impl Loss {
+    /// Of a worker that ended by itself.
+    pub(super) fn of(worker: WorkerProcess) -> Self {
+        let (how, last_words) = worker.end();
+        Self::Crashed(how, last_words)
+    }
+
     /// As the error of a model.
     pub(super) fn error(&self, model: PathBuf, stage: Stage, limits: &Limits) -> DeviceError {
         match self {
@@ -143,8 +149,7 @@ pub(super) fn follow(
             Waited::Reply(reply) => tracing::debug!("unexpected reply: {reply:?}"),
             Waited::Nothing => {}
             Waited::Gone => {
-                let (how, last_words) = worker.end();
-                return (None, Ended::Lost(at_work.now, Loss::Crashed(how, last_words)));
+                return (None, Ended::Lost(at_work.now, Loss::of(worker)));
             }
         }
         // A worker that has to be stopped is dropped here. Its turns come faster than it is worth looking.

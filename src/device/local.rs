@@ -99,18 +99,22 @@ impl LocalDevice {
 
     /// Sends the request to a worker and follows it to its end.
     fn ask(&mut self, id: u64, request: &Request, outcomes: &mut Outcomes) -> Result<Ended, DeviceError> {
+        let kept = self.worker.is_some();
         let mut worker = self.take_worker()?;
-        if !worker.send(request) {
-            // It ended between two requests, through no fault of this one.
-            drop(worker);
-            worker = self.take_worker()?;
-            worker.send(request);
-        }
         let protocol = &self.profile.protocol;
         let more_s = protocol.sustained_s + if protocol.streams > 1 { protocol.streams_s } else { 0.0 };
-        let (worker, ended) = follow(worker, id, outcomes, &self.profile.limits, more_s);
+        let (worker, ended) = match worker.send(request) {
+            true => follow(worker, id, outcomes, &self.profile.limits, more_s),
+            false => (None, Ended::Lost(Culprit::Stage(Stage::Start), Loss::of(worker))),
+        };
         self.worker = worker;
-        Ok(ended)
+        match ended {
+            // It did well before and ended through no fault of this request, between two requests perhaps.
+            Ended::Lost(Culprit::Stage(_), Loss::Crashed(..)) if kept && outcomes.iter().all(Option::is_none) => {
+                self.ask(id, request, outcomes)
+            }
+            ended => Ok(ended),
+        }
     }
 
     /// Measures those of `jobs` that have no outcome yet, by `protocol`.
