@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 /// The most models that take turns: a round of more would take so long that little is common to all of it.
-const MOST_IN_TURNS: usize = 24;
+const MOST_IN_TURNS: usize = 64;
 
 /// Measures in a worker process on this machine, within the profile's limits of time and memory.
 pub struct LocalDevice {

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! What disturbs the machine for a second disturbs one round of all models, not all rounds of one; what slows it for
-//! minutes slows the reference as well. A model leaves the rounds when its interval is narrow enough or its budget
-//! is spent.
+//! minutes slows the reference as well. The rounds end when all intervals are narrow enough: models that were there in the
+//! same rounds compare best. A model whose budget is spent leaves before.
 
 use super::figures::{Figures, figures};
 use super::protocol::{FEWEST_ROUNDS, Protocol};
@@ -40,7 +40,7 @@ const CACHES_S: f64 = 0.1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
-    /// The interval is as narrow as was asked for.
+    /// The interval is as narrow as was asked for, and so are those of all that took turns with it.
     NarrowInterval,
     /// The seconds of the protocol's budget are spent.
     TimeBudget,
@@ -139,12 +139,15 @@ fn turns(bench: &mut dyn Bench, count: usize, has_reference: bool, protocol: &Pr
     while !active.is_empty() {
         // This turn of the reference closes the last one of the round before it and opens the next one.
         Reference::take_turn(&mut reference, bench)?;
-        let (finished, on): (Vec<Timed>, Vec<Timed>) =
-            active.into_iter().partition(|timed| timed.stop(reference.as_ref(), protocol).is_some());
-        active = on;
-        for timed in finished {
-            let stop = timed.stop(reference.as_ref(), protocol).expect("it was just told to stop");
-            end(bench, timed.number, Ok(timed.samples(reference.as_ref(), protocol.loads, stop)))?;
+        let stops: Vec<Option<StopReason>> =
+            active.iter().map(|timed| timed.stop(reference.as_ref(), protocol)).collect();
+        let all = stops.iter().all(Option::is_some);
+        for (timed, stop) in std::mem::take(&mut active).into_iter().zip(stops) {
+            match stop {
+                None => active.push(timed),
+                Some(StopReason::NarrowInterval) if !all && timed.spent_s < protocol.budget_s => active.push(timed),
+                Some(stop) => end(bench, timed.number, Ok(timed.samples(reference.as_ref(), protocol.loads, stop)))?,
+            }
         }
         active.shuffle(&mut rng);
         let mut failed = vec![];

@@ -23,7 +23,8 @@ pub struct Protocol {
     /// A round goes on for at least this many seconds (but not beyond 256 runs), so that one disturbance of the
     /// system does not fill several rounds.
     pub min_round_s: f64,
-    /// It is enough when half the 95 % interval's width is no more than this fraction of the median.
+    /// It is enough when half the 95 % interval's width is no more than this fraction of the median, for each of the models
+    /// that take turns.
     pub target_half_width: f64,
     /// Seconds of timed running after which no further round starts.
     pub budget_s: f64,

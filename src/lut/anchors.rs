@@ -11,10 +11,10 @@ use crate::latency::statistics::median;
 use crate::latency::{Measurement, Pace};
 use crate::space::SearchSpace;
 
-/// How many there are: with each one's figure a percent off, the median of four is half a percent off.
-const ANCHORS: usize = 4;
+/// How many there are: with each one's figure a percent off, the median of eight is half a percent off.
+const ANCHORS: usize = 8;
 /// Networks that are measured together, the anchors not counted.
-pub(super) const TOGETHER: usize = 20;
+pub(super) const TOGETHER: usize = 50;
 
 /// The anchors of a table.
 pub(super) struct Anchors {

@@ -31,9 +31,9 @@ const POOL: usize = 240;
 /// The part of the budget that looking at them may take.
 const POOL_SHARE: f64 = 0.3;
 /// Networks drawn at random in the first round, and in each later one.
-const RANDOM: [usize; 2] = [20, 12];
+const RANDOM: [usize; 2] = [20, 20];
 /// Networks chosen in the first round, and in each later one.
-const CHOSEN: [usize; 2] = [20, 6];
+const CHOSEN: [usize; 2] = [20, 10];
 /// Random networks that the intervals need: with 60 errors, "90 %" covers 86 to 94 % most of the time.
 const RANDOM_WANTED: usize = 60;
 /// The most rounds.
