@@ -6,7 +6,7 @@ use crate::indicator::SettingsSection;
 use crate::latency::Protocol;
 use crate::network::Compute;
 use crate::quality::QualitySection;
-use crate::sampler::Nsga2Options;
+use crate::sampler::SamplerOptions;
 use crate::space::NetworkChanges;
 use crate::yaml::{self, YamlError};
 use serde::{Deserialize, Serialize};
@@ -107,7 +107,7 @@ pub struct BoundSection {
 #[serde(deny_unknown_fields, default)]
 pub struct SearchSection {
     /// The strategy.
-    pub sampler: SamplerSection,
+    pub sampler: SamplerOptions,
     /// Number of trials.
     pub trials: usize,
     /// What the search is held against.
@@ -116,23 +116,7 @@ pub struct SearchSection {
 
 impl Default for SearchSection {
     fn default() -> Self {
-        Self { sampler: SamplerSection::default(), trials: 64, control: ControlSection::Random }
-    }
-}
-
-/// A search strategy.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SamplerSection {
-    /// NSGA-II.
-    Nsga2(Nsga2Options),
-    /// Uniform draws without repetition.
-    Random,
-}
-
-impl Default for SamplerSection {
-    fn default() -> Self {
-        Self::Nsga2(Nsga2Options::default())
+        Self { sampler: SamplerOptions::default(), trials: 64, control: ControlSection::Random }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod draws;
 mod nsga2;
+mod options;
 mod random;
 mod variation;
 
@@ -15,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use nsga2::{Nsga2, Nsga2Options};
+pub use options::{Problem, SamplerOptions};
 pub use random::RandomSearch;
 
 /// A search strategy.

@@ -1,16 +1,14 @@
 //! A config, resolved: the space opened, the profiles read, the objectives named.
 
 use super::{LATENCY, StudyError};
-use crate::config::{
-    ControlSection, LatencySection, LatencySource, ObjectiveSection, SamplerSection, SpaceSection, StudyConfig,
-};
+use crate::config::{ControlSection, LatencySection, LatencySource, ObjectiveSection, SpaceSection, StudyConfig};
 use crate::device::{HardwareProfile, Location};
 use crate::indicator::Settings;
 use crate::lut::LatencyTable;
 use crate::objective::{Direction, Objective, Objectives};
 use crate::onnx::Precision;
 use crate::quality::Recipe;
-use crate::sampler::{GeneSpace, Nsga2, RandomSearch, Sampler};
+use crate::sampler::{GeneSpace, Problem, Sampler, SamplerOptions};
 use crate::space::SearchSpace;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -164,13 +162,7 @@ impl Plan {
     /// # Errors
     /// If an option of the sampler is out of its range.
     pub fn sampler(&self) -> Result<Box<dyn Sampler>, StudyError> {
-        Ok(match &self.config.search.sampler {
-            SamplerSection::Nsga2(options) => {
-                let sampler = Nsga2::new(self.genes()?, options.clone(), self.config.seed);
-                Box::new(sampler.map_err(|error| self.sampler_error(&error))?)
-            }
-            SamplerSection::Random => self.random()?,
-        })
+        self.start(&self.config.search.sampler)
     }
 
     /// The control's sampler, at its start, where there is one. It starts with the search's first draws, so that
@@ -180,13 +172,14 @@ impl Plan {
     /// If the space has no decisions.
     pub fn control(&self) -> Result<Option<Box<dyn Sampler>>, StudyError> {
         match (self.config.search.control, &self.config.search.sampler) {
-            (ControlSection::None, _) | (_, SamplerSection::Random) => Ok(None),
-            (ControlSection::Random, _) => Ok(Some(self.random()?)),
+            (ControlSection::None, _) | (_, SamplerOptions::Random) => Ok(None),
+            (ControlSection::Random, _) => self.start(&SamplerOptions::Random).map(Some),
         }
     }
 
-    fn random(&self) -> Result<Box<dyn Sampler>, StudyError> {
-        Ok(Box::new(RandomSearch::new(self.genes()?, self.config.seed)))
+    fn start(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler>, StudyError> {
+        let problem = Problem { space: self.genes()?, objectives: self.objectives.as_slice().len() };
+        options.sampler(&problem, self.config.seed).map_err(|error| self.sampler_error(&error))
     }
 
     /// The space as samplers see it: dead networks are none.
