@@ -328,6 +328,10 @@ fn fresh_starts_over_and_leaves_what_is_not_the_studys() {
     let refused = place.run(&["search", "short.yaml", "--quiet"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert_eq!(Stored::read(&place.folder("short")), before, "a refused config changes nothing");
+    // A study of an older version goes as well.
+    let store = rusqlite::Connection::open(place.folder("short").join("study.sqlite")).unwrap();
+    store.execute_batch("PRAGMA user_version = 1").unwrap();
+    drop(store);
     let fresh = place.run(&["search", "short.yaml", "--quiet", "--fresh"]);
     assert_eq!((fresh.code, fresh.stderr.as_str()), (Some(0), ""));
     let after = Stored::read(&place.folder("short"));

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Combine {
-    /// −Σ ln(rank / n): a first place counts for more than two second places.
+    /// Σ ln(rank / n), ranks counted from the worst, 1, to the best, n: who is among the worst by one indicator is made up for
+    /// by no other (Lee and Ham 2024, AZ-NAS, Section 3.3). A tenth of −ln(rank / n) counted from the best is added, since
+    /// the logarithm hardly tells the best from each other.
     #[default]
     LogRank,
     /// −Σ rank / n (Chen et al. 2021, Section 4: the answer of TEG-NAS's searches).
@@ -31,9 +33,11 @@ pub(super) struct Ranking {
     mean: f64,
 }
 
+/// What a rank counted from the best adds to one counted from the worst.
+const FROM_BEST: f64 = 0.1;
 /// Members of the sample that the slope beyond its ends is taken from.
 const TAIL: f64 = 0.1;
-/// The most that ln(rank) goes beyond the ends, so that one odd value does not decide.
+/// The most that a rank's logarithm goes beyond the ends, so that one odd value does not decide.
 const BEYOND: f64 = 2.0;
 
 impl Ranking {
@@ -56,8 +60,11 @@ impl Ranking {
     pub(super) fn merit(&self, combine: Combine, value: f64) -> f64 {
         let cost = self.direction.cost(value);
         match combine {
-            Combine::LogRank => self.count.ln() - self.log_rank(cost),
-            Combine::RankSum => 1.0 - self.log_rank(cost).exp() / self.count,
+            Combine::LogRank => {
+                self.log(cost, |rank| self.count + 1.0 - rank)
+                    + FROM_BEST * (self.count.ln() - self.log(cost, |rank| rank))
+            }
+            Combine::RankSum => 1.0 - self.log(cost, |rank| rank).exp() / self.count,
             Combine::TegReward => {
                 let range = self.places[self.places.len() - 1].0 - self.places[0].0;
                 if range > 0.0 { (self.mean - cost) / range } else { 0.0 }
@@ -65,28 +72,28 @@ impl Ranking {
         }
     }
 
-    /// ln of the continuous rank.
-    fn log_rank(&self, cost: f64) -> f64 {
+    /// ln of the continuous rank, which `counted` makes of the one from the best.
+    fn log(&self, cost: f64, counted: impl Fn(f64) -> f64) -> f64 {
         let after = self.places.partition_point(|place| place.0 < cost);
         let last = self.places.len() - 1;
         let tail = (self.places.len() as f64 * TAIL).ceil() as usize;
+        let place = |at: usize| (self.places[at].0, counted(self.places[at].1));
+        let beyond = |end: usize, inner: usize| {
+            let ((at, rank), (inner_at, inner_rank)) = (place(end), place(inner));
+            let slope = if at == inner_at { 0.0 } else { (inner_rank.ln() - rank.ln()) / (inner_at - at) };
+            rank.ln() + (slope * (cost - at)).clamp(-BEYOND, BEYOND)
+        };
         if after <= last && self.places[after].0 == cost {
-            return self.places[after].1.ln();
+            return place(after).1.ln();
         }
         match after {
-            0 => self.beyond(0, tail.min(last), cost),
-            _ if after > last => self.beyond(last, last.saturating_sub(tail), cost),
+            0 => beyond(0, tail.min(last)),
+            _ if after > last => beyond(last, last.saturating_sub(tail)),
             _ => {
-                let ((left, low), (right, high)) = (self.places[after - 1], self.places[after]);
+                let ((left, low), (right, high)) = (place(after - 1), place(after));
                 (low + (high - low) * (cost - left) / (right - left)).ln()
             }
         }
-    }
-
-    fn beyond(&self, end: usize, inner: usize, cost: f64) -> f64 {
-        let ((at, rank), (inner_at, inner_rank)) = (self.places[end], self.places[inner]);
-        let slope = if at == inner_at { 0.0 } else { (inner_rank.ln() - rank.ln()) / (inner_at - at) };
-        rank.ln() + (slope * (cost - at)).clamp(-BEYOND, BEYOND)
     }
 }
 
@@ -98,22 +105,22 @@ mod tests {
     fn ranks_are_the_samples_and_go_on_between_and_beyond() {
         let sample = [4.0, 1.0, 2.0, 2.0, 8.0];
         let ranking = Ranking::new(Direction::Minimize, sample.into_iter()).unwrap();
-        let check = |value: f64, rank: f64| {
+        let check = |value: f64, from_best: f64, from_worst: f64| {
             let merit = ranking.merit(Combine::LogRank, value);
-            assert!((merit - (5.0 / rank).ln()).abs() < 1e-12, "{value}: {merit}");
+            assert!((merit - (from_worst.ln() + 0.1 * (5.0 / from_best).ln())).abs() < 1e-12, "{value}: {merit}");
         };
-        check(1.0, 1.0);
-        check(2.0, 2.5);
-        check(1.5, 1.75);
-        check(8.0, 5.0);
-        // ln(2.5) for each step of 1, as from 2 to 1.
-        check(0.5, 2.5f64.powf(-0.5));
-        check(-1e9, (-BEYOND).exp());
-        check(1e9, 5.0 * BEYOND.exp());
+        check(1.0, 1.0, 5.0);
+        check(2.0, 2.5, 3.5);
+        check(1.5, 1.75, 4.25);
+        check(8.0, 5.0, 1.0);
+        // ln(2.5) and ln(3.5 / 5) for each step of 1, as from 2 to 1.
+        check(0.5, 2.5f64.powf(-0.5), 5.0 * (5.0f64 / 3.5).sqrt());
+        check(-1e9, (-BEYOND).exp(), 5.0 * BEYOND.exp());
+        check(1e9, 5.0 * BEYOND.exp(), (-BEYOND).exp());
         assert_eq!(ranking.merit(Combine::RankSum, 2.0), 0.5);
         assert!((ranking.merit(Combine::TegReward, 8.0) + 4.6 / 7.0).abs() < 1e-12);
         let more = Ranking::new(Direction::Maximize, sample.into_iter()).unwrap();
-        assert!((more.merit(Combine::LogRank, 8.0) - 5f64.ln()).abs() < 1e-12);
+        assert!((more.merit(Combine::LogRank, 8.0) - 1.1 * 5f64.ln()).abs() < 1e-12);
         assert!(Ranking::new(Direction::Maximize, std::iter::empty()).is_none());
     }
 }

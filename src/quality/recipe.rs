@@ -54,24 +54,11 @@ pub struct Recipe {
 }
 
 /// The adaptive recipe before its gates.
-const ADAPTIVE: &[(&str, f64)] = &[
-    ("meco", 1.5),
-    ("ntk_condition", 1.0),
-    ("linear_regions", 1.0),
-    ("macs", 0.5),
-    ("conv_layers", 0.5),
-    ("swap", 0.5),
-];
+const ADAPTIVE: &[(&str, f64)] =
+    &[("meco", 2.0), ("ntk_condition", 1.0), ("swap", 1.0), ("linear_regions", 0.5), ("conv_layers", 0.5)];
 
-const NAS_BENCH_201: &[(&str, f64)] = &[
-    ("meco", 1.5),
-    ("ntk_condition", 1.0),
-    ("linear_regions", 0.5),
-    ("conv_layers", 1.0),
-    ("l2_norm", 0.5),
-    ("swap", 0.25),
-    ("shortest_path", 0.5),
-];
+const NAS_BENCH_201: &[(&str, f64)] =
+    &[("meco", 2.0), ("ntk_condition", 1.0), ("swap", 1.0), ("conv_layers", 0.5), ("shortest_path", 0.5)];
 
 const TEG: &[(&str, f64)] = &[("ntk_condition", 1.0), ("linear_regions", 1.0), ("ntk_regression", 1.0)];
 

@@ -23,9 +23,10 @@ fn a_quality_is_the_weighted_sum_of_standings() {
         .map(|(kappa, regions)| scores(&[("ntk_condition", [kappa; 2]), ("linear_regions", [regions; 2])]))
         .into();
     let quality = Quality::new(&recipe(&[("ntk_condition", 1.0), ("linear_regions", 2.0)], false), &sample);
-    // Ranks 2 and 1 of 3.
+    // Ranks 2 and 3 of 3 from the worst, 2 and 1 from the best.
     let found = quality.of(&values(&[("ntk_condition", 4.0), ("linear_regions", 30.0)])).unwrap();
-    assert!((found - ((3f64 / 2.0).ln() + 2.0 * 3f64.ln())).abs() < 1e-12, "{found}");
+    let expected = 2f64.ln() + 0.1 * (3f64 / 2.0).ln() + 2.0 * 1.1 * 3f64.ln();
+    assert!((found - expected).abs() < 1e-12, "{found}");
     assert_eq!(quality.of(&values(&[("ntk_condition", 4.0)])), None);
 }
 

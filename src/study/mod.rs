@@ -184,8 +184,11 @@ impl Study {
         if !path.exists() {
             return Ok(());
         }
-        // Nobody else is to be writing while it goes, and it is to be a study.
-        drop(Store::open(&path)?);
+        // Nobody else is to be writing while it goes, and it is to be a study, of whichever version.
+        match Store::open(&path) {
+            Ok(_) | Err(StoreError::OtherVersion { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| StudyError::File { path, source }
