@@ -34,6 +34,9 @@ pub struct StudyConfig {
     pub quality: QualitySection,
     /// What is optimised.
     pub objectives: Vec<ObjectiveSection>,
+    /// What has to be within bounds, and is not optimised.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub constraints: Vec<ObjectiveSection>,
     /// How, and for how long.
     #[serde(default)]
     pub search: SearchSection,
@@ -62,6 +65,8 @@ pub enum ObjectiveSection {
     Params(BoundSection),
     /// Multiply-accumulates of one input; less is better.
     Macs(BoundSection),
+    /// Bytes of the exported model; less is better.
+    Size(SizeSection),
 }
 
 /// A latency objective.
@@ -100,6 +105,14 @@ pub enum LatencySource {
 pub struct BoundSection {
     /// The most that is allowed.
     pub at_most: Option<f64>,
+}
+
+/// A bound of the model's size.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SizeSection {
+    /// The most that is allowed, in MiB.
+    pub at_most_mib: Option<f64>,
 }
 
 /// The search.

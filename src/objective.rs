@@ -45,12 +45,15 @@ pub struct Objective {
     /// The greatest value allowed, in its unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most: Option<f64>,
+    /// Whether it is a constraint alone: within its bounds, more or less of it is all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub constraint: bool,
 }
 
 impl Objective {
     /// An objective without unit and bounds.
     pub fn new(name: impl Into<String>, direction: Direction) -> Self {
-        Self { name: name.into(), direction, unit: None, at_least: None, at_most: None }
+        Self { name: name.into(), direction, unit: None, at_least: None, at_most: None, constraint: false }
     }
 
     /// How far `value` is out of the bounds, relative to the bound it breaks; 0 within.
@@ -61,7 +64,8 @@ impl Objective {
     }
 }
 
-/// The objectives of one search, in the order of its vectors: at least one, with names of their own.
+/// The objectives of one search, in the order of its vectors, and its constraints: at least one that is optimised, with names
+/// of their own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Objective>", into = "Vec<Objective>")]
 pub struct Objectives(Vec<Objective>);
@@ -70,9 +74,10 @@ impl Objectives {
     /// These objectives.
     ///
     /// # Errors
-    /// If there are none, two share a name, or a bound is not finite or leaves no room below the other.
+    /// If none is optimised, two share a name, a bound is not finite or leaves no room below the other, or a constraint
+    /// has none.
     pub fn new(objectives: Vec<Objective>) -> Result<Self, ObjectiveError> {
-        if objectives.is_empty() {
+        if objectives.iter().all(|objective| objective.constraint) {
             return Err(ObjectiveError::None);
         }
         for (at, objective) in objectives.iter().enumerate() {
@@ -89,13 +94,21 @@ impl Objectives {
             {
                 return Err(ObjectiveError::Crossed { name: name(), least, most });
             }
+            if objective.constraint && (least, most) == (None, None) {
+                return Err(ObjectiveError::Unbounded { name: name() });
+            }
         }
         Ok(Self(objectives))
     }
 
-    /// The objectives in order.
+    /// The objectives and constraints in order.
     pub fn as_slice(&self) -> &[Objective] {
         &self.0
+    }
+
+    /// Those that a vector has a cost of, in order.
+    pub fn optimised(&self) -> impl Iterator<Item = &Objective> {
+        self.0.iter().filter(|objective| !objective.constraint)
     }
 
     /// The vector of a trial's `values`, which are in the objectives' order and units.
@@ -111,7 +124,9 @@ impl Objectives {
             if !value.is_finite() {
                 return Err(ObjectiveError::NotFinite { name: objective.name.clone(), what: "value", value });
             }
-            vector.costs.push(objective.direction.cost(value));
+            if !objective.constraint {
+                vector.costs.push(objective.direction.cost(value));
+            }
             vector.violation += objective.violation(value);
         }
         Ok(vector)
@@ -186,6 +201,12 @@ pub enum ObjectiveError {
     /// There is nothing to optimise.
     #[error("no objectives: expected at least one")]
     None,
+    /// A constraint that constrains nothing.
+    #[error("constraint `{name}` has no bound")]
+    Unbounded {
+        /// The constraint.
+        name: String,
+    },
     /// Two objectives with one name.
     #[error("objective `{name}` is there twice")]
     Twice {

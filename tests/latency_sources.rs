@@ -86,6 +86,41 @@ fn a_table_of_architectures_takes_a_devices_place() {
     assert!(finished.stderr.contains("answers for architectures in a search, it runs no model"), "{}", finished.stderr);
 }
 
+#[test]
+fn bounds_hold_on_each_of_three_devices() {
+    let place = Workplace::new();
+    place.write("lab.csv", csv(1));
+    let mut constraints = "constraints:\n  - size: {at_most_mib: 0.013}\n".to_owned();
+    for (name, at_most_ms) in [("one", 2.6), ("two", 2.2), ("three", 9.0)] {
+        let table = format!("name: {name}\ndescription: a board\nlocation: {{table: {{file: lab.csv}}}}\n");
+        place.write(&format!("{name}.yaml"), table);
+        constraints += &format!("  - latency: {{device: {name}.yaml, at_most_ms: {at_most_ms}}}\n");
+    }
+    let latency = &study::STUDY[study::STUDY.find("  - latency").unwrap()..study::STUDY.find("search:").unwrap()];
+    place.write_study("bounded", &[(latency, &constraints)]);
+    let found = report(&place, "bounded");
+    assert_eq!(found["reference_point"].as_array().unwrap().len(), 1);
+    let constraint = |one: &&Value| one["constraint"] == true;
+    assert_eq!(found["objectives"].as_array().unwrap().iter().filter(constraint).count(), 4);
+    let keeps = |trial: &Value| {
+        let value = |name: &str| trial["objectives"][name].as_f64().unwrap();
+        value("size") <= 0.013 && value("latency_ms@one") <= 2.6 && value("latency_ms@two") <= 2.2
+    };
+    let trials: Vec<&Value> = found["trials"].as_array().unwrap().iter().filter(|t| t["control"] == false).collect();
+    let complete = |trial: &&&Value| trial["objectives"]["quality"].is_number();
+    let quality = |trial: &&Value| trial["objectives"]["quality"].as_f64().unwrap();
+    assert!(trials.iter().filter(complete).any(|trial| !keeps(trial)), "no bound was ever in the way");
+    let best = trials.iter().filter(complete).filter(|trial| keeps(trial)).map(quality).fold(f64::MIN, f64::max);
+    for member in found["front"].as_array().unwrap() {
+        let trial = trials[member.as_u64().unwrap() as usize];
+        assert!(keeps(trial) && quality(&trial) == best, "{trial}");
+    }
+    place.write_study("unbounded", &[(latency, "constraints: [size: {}]\n")]);
+    let finished = place.run(&["search", "unbounded.yaml"]);
+    assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+    assert!(finished.stderr.contains("constraint `size` has no bound"), "{}", finished.stderr);
+}
+
 /// A place with the lookup table `lab.json`, fitted to the CSV.
 fn with_table() -> Workplace {
     let place = Workplace::new();

@@ -11,8 +11,9 @@ impl StudyReport {
     pub fn check(&self) -> Result<(), ReportError> {
         let invalid = |field: String, reason: &str| Err(ReportError::Invalid { field, reason: reason.to_owned() });
         let complete = self.trials.iter().any(|trial| trial.is_complete());
-        if self.reference_point.len() != self.objectives.len() && (complete || !self.reference_point.is_empty()) {
-            return invalid("reference_point".into(), "expected one value for each objective");
+        let optimised = self.objectives.iter().filter(|objective| !objective.constraint).count();
+        if self.reference_point.len() != optimised && (complete || !self.reference_point.is_empty()) {
+            return invalid("reference_point".into(), "expected one value for each objective that is optimised");
         }
         for &index in &self.front {
             match self.trials.get(index) {

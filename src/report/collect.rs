@@ -53,7 +53,7 @@ pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError>
         control: controlled.as_ref().and_then(|history| history.get(index).copied()),
     });
     let quality: Option<QualityFacts> = store.fact("quality")?;
-    let directions = facts.objectives.as_slice().iter().map(|objective| objective.direction);
+    let directions = facts.objectives.optimised().map(|objective| objective.direction);
     let mut report = StudyReport {
         hypervolume_history: history.collect(),
         search: summary(&facts.search, &search, &searched),
@@ -224,6 +224,9 @@ fn objective(objective: &crate::objective::Objective) -> ObjectiveInfo {
         direction: objective.direction,
         unit: objective.unit.clone().unwrap_or_default(),
         device: device_of(objective),
+        constraint: objective.constraint,
+        at_least: objective.at_least,
+        at_most: objective.at_most,
     }
 }
 

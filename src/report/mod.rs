@@ -84,6 +84,15 @@ pub struct ObjectiveInfo {
     /// interval is shown with the value.
     #[serde(default)]
     pub device: Option<String>,
+    /// Whether it is a constraint alone; such ones come after those that are optimised.
+    #[serde(default)]
+    pub constraint: bool,
+    /// The least value allowed.
+    #[serde(default)]
+    pub at_least: Option<f64>,
+    /// The greatest value allowed.
+    #[serde(default)]
+    pub at_most: Option<f64>,
 }
 
 /// An indicator as a reader needs it.

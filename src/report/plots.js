@@ -136,7 +136,7 @@ function drawScatter(host, controls, note) {
       `${shown.length} complete trials`,
       lacking ? `, ${lacking} more lack one of the two values` : "", ". ",
       fields.some(f => f.device) ? "Bars are 95 % confidence intervals of the median latency. " : "",
-      fx.objective && fy.objective && report.objectives.length > 2 ? "With more than two objectives, the line joins those trials of the front that no other beats in these two. " : "",
+      fx.objective && fy.objective && optimised.length > 2 ? "With more than two objectives, the line joins those trials of the front that no other beats in these two. " : "",
       shown.length ? "Hover or focus a mark for its values; click it to select the trial." : "",
     ].join("");
   }
@@ -195,7 +195,7 @@ function drawHistory(host, note) {
     chart = drawing;
     host.prepend(drawing);
   });
-  const point = report.objectives.map((o, i) => `${o.name} ${number(report.reference_point[i])}${o.unit ? " " + o.unit : ""}`).join(", ");
+  const point = optimised.map((o, i) => `${o.name} ${number(report.reference_point[i])}${o.unit ? " " + o.unit : ""}`).join(", ");
   note.textContent = `Hypervolume is what the front dominates, measured from the reference point (${point}). ` +
     (control.length ? "The dashed line is the control." : "No random search was run beside this one.");
 }

@@ -27,6 +27,8 @@ function field(id, label, group, value, more) {
 /* What is wrong with the measurement behind a value. */
 const doubt = (t, f) => { const verdict = t.measurements[f.device]?.verdict; return verdict && verdict !== "stable" ? [" ", el("span", { class: "badge failed" }, verdict)] : null; };
 const interval = device => t => t.measurements[device]?.ci95_ms ?? null;
+const optimised = report.objectives.filter(o => !o.constraint), constraints = report.objectives.filter(o => o.constraint);
+const bounds = o => [o.at_least === null ? [] : `at least ${number(o.at_least)}`, o.at_most === null ? [] : `at most ${number(o.at_most)}`].flat().map(b => o.unit ? `${b} ${o.unit}` : b).join(", ");
 const objectiveFields = report.objectives.map(o => field(`objective ${o.name}`, o.name, "objectives", t => t.objectives[o.name],
   { unit: o.unit, direction: o.direction, objective: true, device: o.device, interval: o.device ? interval(o.device) : () => null }));
 const latencyFields = report.devices.filter(d => !report.objectives.some(o => o.device === d.name)).map(d => field(`latency ${d.name}`, `latency on ${d.name}`, "latency",
@@ -157,7 +159,7 @@ function drawSummary() {
   const percent = gain === null ? "" : `${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(1)} %`;
   const own = complete.filter(t => !t.control).length;
   byId("lead").textContent = (report.front.length
-    ? `${search.evaluations} evaluations of ${search.sampler} in ${duration(search.total_s)} left ${report.front.length} ${report.front.length === 1 ? "network" : "networks"} on the Pareto front of ${listed(report.objectives.map(o => o.name))}`
+    ? `${search.evaluations} evaluations of ${search.sampler} in ${duration(search.total_s)} left ${report.front.length} ${report.front.length === 1 ? "network" : "networks"} on the Pareto front of ${listed(optimised.map(o => o.name))}${constraints.length ? ` with ${listed(constraints.map(o => `${o.name} ${bounds(o)}`))}` : ""}`
     : none) + (gain === null ? "." : gain === 0
     ? `; with as many evaluations, ${controlName()} reached the same hypervolume.`
     : `; its hypervolume is ${Math.abs(gain).toFixed(1)} % ${gain > 0 ? "more" : "less"} than what ${controlName()} reached with ${control.evaluations === search.evaluations ? "as many" : control.evaluations} evaluations.`);
@@ -247,7 +249,7 @@ function drawFacts() {
     byId("device-cards").append(el("div", { class: "card" }, el("h3", {}, d.name), list(pairs.map(([k, v]) => [k, String(v)]))));
   }
   if (!report.devices.length) byId("device-cards").append(el("p", { class: "empty" }, "Nothing was measured."));
-  for (const o of report.objectives) byId("definition-list").append(el("div", { class: "definition" }, el("h3", {}, o.name, el("span", { class: "unit" }, ` objective, ${o.direction}${o.unit ? `, in ${o.unit}` : ""}`)),
+  for (const o of report.objectives) byId("definition-list").append(el("div", { class: "definition" }, el("h3", {}, o.name, el("span", { class: "unit" }, o.constraint ? ` constraint, ${bounds(o)}` : ` objective, ${[o.direction, bounds(o), o.unit ? `in ${o.unit}` : ""].filter(Boolean).join(", ")}`)),
     el("p", {}, o.device ? `Median latency of one run on ${o.device}.` : report.indicators.some(i => i.name === o.name) ? "The indicator of the same name." : "As the config defines it.")));
   if (report.quality) byId("definition-list").append(el("div", { class: "definition" }, el("h3", {}, "quality", el("span", { class: "unit" }, ` recipe ${report.quality.recipe}`)),
     el("p", {}, "The weighted sum of an architecture’s standings in a reference sample of the space: ", el("code", {}, report.quality.weights.map(([name, weight]) => `${weight} ${name}`).join(" + "))),

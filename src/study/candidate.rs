@@ -129,20 +129,24 @@ impl Candidate {
         let cost = live.cost();
         // A graph's costs are those of 32-bit floats.
         let needed = (cost.peak_activation_bytes + 4 * cost.params) * profile.precision.bytes() / 4;
-        self.within("budget.memory_mib", needed, profile.budget.memory_mib);
+        self.within("budget.memory_mib", mib(needed), profile.budget.memory_mib);
     }
 
     /// Fails a candidate whose model file is larger than the profile's budget.
     pub fn within_size(&mut self, profile: &HardwareProfile, models: &Path) -> Result<(), StudyError> {
         if self.sound().is_some() && profile.budget.model_mib.is_some() {
-            let bytes = file_bytes(&self.model(models))?;
-            self.within("budget.model_mib", bytes, profile.budget.model_mib);
+            let mib = self.size_mib(models)?;
+            self.within("budget.model_mib", mib, profile.budget.model_mib);
         }
         Ok(())
     }
 
-    fn within(&mut self, field: &str, bytes: u64, budget_mib: Option<f64>) {
-        let mib = bytes as f64 / (1024.0 * 1024.0);
+    /// Size of its model, which is there.
+    pub fn size_mib(&self, models: &Path) -> Result<f64, StudyError> {
+        Ok(mib(file_bytes(&self.model(models))?))
+    }
+
+    fn within(&mut self, field: &str, mib: f64, budget_mib: Option<f64>) {
         if let Some(budget) = budget_mib.filter(|&budget| mib > budget) {
             self.failure = Some(format!("needs {mib:.2} MiB, the profile's `{field}` is {budget} MiB"));
         }
@@ -157,6 +161,10 @@ fn batch(plan: &Plan) -> Batch {
         [size] => Batch::Fixed(size),
         _ => Batch::Dynamic,
     }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / (1024.0 * 1024.0)
 }
 
 fn file_bytes(path: &Path) -> Result<u64, StudyError> {

@@ -126,6 +126,9 @@ impl<'a> Evaluator<'a> {
             Candidate::new(self.plan, self.store, (sampler, (first + at) as u64), genotype)
         };
         let mut batch: Vec<Candidate> = genotypes.iter().enumerate().map(candidate).collect::<Result<_, _>>()?;
+        if self.plan.sources.contains(&Source::Size) {
+            self.export(&mut batch, None)?;
+        }
         self.estimate(&mut batch)?;
         if !self.measure(&mut batch, front, observer)? {
             return Ok(None);
@@ -339,6 +342,7 @@ impl<'a> Evaluator<'a> {
                 Source::Quality => self.quality.of(&candidate.values),
                 Source::Params => params.map(|params| params as f64),
                 Source::Macs => macs.map(|macs| macs as f64),
+                Source::Size => Some(candidate.size_mib(&self.models)?),
                 Source::Latency(device) => {
                     let known = known(self.store, &candidate.record.arch_id, device)?;
                     known.map(|latency| latency.p50_ms)

@@ -365,7 +365,7 @@ fn vector_of(objectives: &Objectives, values: &BTreeMap<String, f64>) -> Option<
 pub fn measured(store: &Store, objectives: &Objectives, record: &TrialRecord) -> Result<Option<Measured>, StudyError> {
     let Some(vector) = vector(objectives, record) else { return Ok(None) };
     let mut measured = Measured::exact(vector);
-    for (objective, interval) in objectives.as_slice().iter().zip(&mut measured.intervals) {
+    for (objective, interval) in objectives.optimised().zip(&mut measured.intervals) {
         if let Some(device) = objective.name.strip_prefix(LATENCY)
             && let Some(latency) = latency::known(store, &record.arch_id, device)?
         {

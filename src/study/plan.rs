@@ -55,6 +55,8 @@ pub enum Source {
     Params,
     /// Multiply-accumulates.
     Macs,
+    /// The model file's size in MiB.
+    Size,
 }
 
 impl Plan {
@@ -95,8 +97,9 @@ impl Plan {
             return Err(wrong(format!("{field}: {value}, expected {least} or more")));
         }
         let (mut objectives, mut sources, mut devices) = (vec![], vec![], vec![]);
-        for section in &config.objectives {
-            let (objective, source) = match section {
+        let sections = config.objectives.iter().map(|section| (section, false));
+        for (section, constraint) in sections.chain(config.constraints.iter().map(|section| (section, true))) {
+            let (mut objective, source) = match section {
                 ObjectiveSection::Quality => (Objective::new("quality", Direction::Maximize), Source::Quality),
                 ObjectiveSection::Latency(latency) => {
                     let mut profile = HardwareProfile::find(&beside(folder, &latency.device))?;
@@ -116,9 +119,18 @@ impl Plan {
                 }
                 ObjectiveSection::Params(bound) => (bounded("params", bound.at_most), Source::Params),
                 ObjectiveSection::Macs(bound) => (bounded("macs", bound.at_most), Source::Macs),
+                ObjectiveSection::Size(bound) => {
+                    let size = bounded("size", bound.at_most_mib);
+                    (Objective { unit: Some("MiB".into()), ..size }, Source::Size)
+                }
             };
+            objective.constraint = constraint;
             if let Some(bound) = objective.at_most.filter(|bound| bound.is_finite() && *bound <= 0.0) {
-                let field = if objective.unit.is_some() { "at_most_ms" } else { "at_most" };
+                let field = match source {
+                    Source::Latency(_) => "at_most_ms",
+                    Source::Size => "at_most_mib",
+                    _ => "at_most",
+                };
                 return Err(wrong(format!("objectives: {}: {field}: {bound}, expected more than 0", objective.name)));
             }
             objectives.push(objective);
@@ -178,7 +190,7 @@ impl Plan {
     }
 
     fn start(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler>, StudyError> {
-        let problem = Problem { space: self.genes()?, objectives: self.objectives.as_slice().len() };
+        let problem = Problem { space: self.genes()?, objectives: self.objectives.optimised().count() };
         options.sampler(&problem, self.config.seed).map_err(|error| self.sampler_error(&error))
     }
 
