@@ -125,11 +125,20 @@ pub struct SearchSection {
     pub trials: usize,
     /// What the search is held against.
     pub control: ControlSection,
+    /// How often all of it is run, each time from the next seed, so that the report can say how far seeds are apart.
+    #[serde(skip_serializing_if = "is_once")]
+    pub repeats: usize,
+}
+
+/// What is not said in the stored configs of studies that were begun before there were repeats.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_once(repeats: &usize) -> bool {
+    *repeats == 1
 }
 
 impl Default for SearchSection {
     fn default() -> Self {
-        Self { sampler: SamplerOptions::default(), trials: 64, control: ControlSection::Random }
+        Self { sampler: SamplerOptions::default(), trials: 64, control: ControlSection::Random, repeats: 1 }
     }
 }
 

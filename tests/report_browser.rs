@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tegu::report::{StudyReport, TrialState, html};
+use tegu::report::{ControlRow, Preference, Seeds, StudyReport, TrialState, html};
 
 /// The sample study, which `src/report/tests.rs` uses as well.
 fn sample() -> StudyReport {
@@ -90,6 +90,25 @@ fn check(name: &str, report: &StudyReport) {
     // Over evaluations, and against latency, MACs and parameters.
     let drawn = within("multiples").matches("role=\"img\"").count();
     assert_eq!(drawn, 4 * multiples, "{name}: small charts");
+    assert_eq!(
+        dom.contains("id=\"controls\""),
+        !report.controls.is_empty() || report.seeds.is_some(),
+        "{name}: controls"
+    );
+    assert_eq!(dom.contains("id=\"preferences\""), !report.preferences.is_empty(), "{name}: choices");
+    if !report.preferences.is_empty() {
+        let rows = |id: &str| within(id).split("<tbody>").nth(1).map_or(0, |body| body.matches("<tr>").count());
+        assert_eq!(rows("control-table"), report.controls.len(), "{name}: controls");
+        let mut decisions: Vec<&str> = report.preferences.iter().map(|one| one.decision.as_str()).collect();
+        decisions.dedup();
+        assert_eq!(rows("preference-table"), decisions.len(), "{name}: choices");
+        // Two of the TEG three have values here: one pair.
+        assert_eq!(
+            within("way").split("id=\"multiples\"").next().unwrap().matches("role=\"img\"").count(),
+            1,
+            "{name}"
+        );
+    }
     let curves = if report.hypervolume_history.len() > 1 { 1 + usize::from(report.control.is_some()) } else { 0 };
     let lines = within("history").matches("class=\"line ").count();
     assert_eq!(lines, curves, "{name}: hypervolume curves");
@@ -98,6 +117,39 @@ fn check(name: &str, report: &StudyReport) {
 #[test]
 fn a_study_with_a_control() {
     check("sample", &sample());
+}
+
+#[test]
+fn a_repeated_study_with_controls_and_choices() {
+    let mut report = sample();
+    let row = |objective: &str| ControlRow {
+        objective: objective.into(),
+        search: 1.2,
+        random: Some(1.5),
+        random_in_time: None,
+        largest: Some(2.0),
+        random_mean: 2.5,
+        random_median: 2.25,
+        gain_on_mean_pct: Some(52.0),
+        gain_on_median_pct: None,
+    };
+    report.controls = report.objectives.iter().map(|objective| row(&objective.name)).collect();
+    report.seeds = Some(Seeds {
+        seeds: vec![1, 2],
+        search: vec![1.875, 1.5],
+        control: vec![1.5, 1.25],
+        search_mean: 1.6875,
+        search_ci95: [-0.7, 4.1],
+        control_mean: Some(1.375),
+        control_ci95: Some([-0.2, 3.0]),
+    });
+    for (decision, choice) in [("0 → 1", "none"), ("0 → 1", "skip <b>"), ("0 → 2", "none"), ("0 → 2", "skip <b>")]
+    {
+        let (decision, choice) = (decision.into(), choice.into());
+        report.preferences.push(Preference { decision, choice, on_front: 0.75, drawn: 0.5 });
+    }
+    report.hypervolume_history.iter_mut().for_each(|point| point.search_s = f64::from(point.evaluations as u32));
+    check("repeated", &report);
 }
 
 #[test]

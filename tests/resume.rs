@@ -341,6 +341,33 @@ fn fresh_starts_over_and_leaves_what_is_not_the_studys() {
     check_models(&place, "short");
 }
 
+#[test]
+fn a_repeated_study_runs_each_seed_once_and_says_how_far_they_are_apart() {
+    let place = Workplace::new();
+    place.write_study("twice", &[("trials: 20", "trials: 6\n  repeats: 2"), ("reference: 6", "reference: 4")]);
+    place.search("twice");
+    let report = place.run(&["report", "runs/twice", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
+    let by_sampler = |name: &str| {
+        let trials = report["trials"].as_array().unwrap().iter().filter(|trial| trial["sampler"] == name);
+        trials.map(|trial| trial["arch"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let names = ["nsga2", "random", "nsga2#2", "random#2"];
+    assert_eq!(names.map(|name| by_sampler(name).len()), [6; 4]);
+    assert_ne!(by_sampler("nsga2"), by_sampler("nsga2#2"));
+    assert_eq!(by_sampler("nsga2#2"), by_sampler("random#2"), "a control begins as its search does");
+    let seeds = &report["seeds"];
+    assert_eq!((&seeds["seeds"][1], seeds["search"].as_array().unwrap().len()), (&serde_json::json!(4), 2), "{seeds}");
+    assert_eq!(seeds["search"][0], report["search"]["hypervolume"]);
+    assert_eq!(report["controls"].as_array().unwrap().len(), 2);
+    let shares: f64 = report["preferences"].as_array().unwrap().iter().map(|p| p["on_front"].as_f64().unwrap()).sum();
+    assert!((shares - 6.0).abs() < 1e-9, "six decisions, each made by all of the front: {shares}");
+    // Nothing is left to do.
+    let before = Stored::read(&place.folder("twice"));
+    place.search("twice");
+    assert_eq!(Stored::read(&place.folder("twice")), before);
+}
+
 #[cfg(unix)]
 fn interrupt(search: &mut Search) {
     // SAFETY: it sends a signal to a child that was not waited for yet.

@@ -58,11 +58,11 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
 /// What is going to be done.
 fn announcement(plan: &Plan, folder: &std::path::Path) -> String {
     let search = &plan.config.search;
-    let control = match plan.control() {
+    let control = match plan.control(0) {
         Ok(Some(control)) => format!(", then {} by {} search to compare", search.trials, control.name()),
         _ => String::new(),
     };
-    let sampler = plan.sampler().map(|sampler| sampler.name().to_owned()).unwrap_or_default();
+    let sampler = plan.sampler(0).map(|sampler| sampler.name().to_owned()).unwrap_or_default();
     let objectives: Vec<&str> = plan.objectives.as_slice().iter().map(|objective| objective.name.as_str()).collect();
     let devices: Vec<String> = plan
         .devices
@@ -74,8 +74,12 @@ fn announcement(plan: &Plan, folder: &std::path::Path) -> String {
         &format!("space      {}: {} architectures, {}\n", plan.space.name, plan.space.size(), plan.space.description);
     text += &format!("objectives {}\n", objectives.join(", "));
     text += &format!("device     {}\n", if devices.is_empty() { "none".into() } else { devices.join(", ") });
+    let repeats = match search.repeats {
+        1 => String::new(),
+        repeats => format!(", {repeats} times"),
+    };
     text += &format!(
-        "budget     {} trials by {sampler}{control}; quality ({}) is ranked in {} reference architectures\n",
+        "budget     {} trials by {sampler}{control}{repeats}; quality ({}) is ranked in {} reference architectures\n",
         search.trials, plan.recipe.name, plan.config.quality.reference
     );
     text

@@ -1,9 +1,10 @@
 //! From a study's store to its report.
 
+use super::controls::{self, Trials};
 use super::correlation::correlate;
 use super::{
-    DeviceInfo, HostInfo, HypervolumePoint, IndicatorInfo, MeasurementSummary, ObjectiveInfo, ReportError,
-    SearchSummary, StudyReport, TrialRow, TrialState,
+    DeviceInfo, HostInfo, IndicatorInfo, MeasurementSummary, ObjectiveInfo, ReportError, SearchSummary, StudyReport,
+    TrialRow, TrialState,
 };
 use crate::genotype::ArchId;
 use crate::indicator;
@@ -12,7 +13,7 @@ use crate::objective::ObjectiveVector;
 use crate::pareto::{FrontBeyondNoise, Measured, ParetoFront};
 use crate::quality::QualityFacts;
 use crate::study::store::{self, EstimateRecord, EstimateSource, IndicatorOutcome, Store, TrialRecord};
-use crate::study::{LATENCY, MODELS, StudyError, StudyFacts, measured, model_file, vector};
+use crate::study::{LATENCY, MODELS, StudyError, StudyFacts, measured, model_file, repeated, vector};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -27,40 +28,56 @@ pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError>
     })?;
     let config: serde_json::Value = store.fact("config")?.unwrap_or_default();
     let devices: Vec<String> = facts.objectives.as_slice().iter().filter_map(device_of).collect();
-    let search = store.trials(&facts.search)?;
-    let control = facts.control.as_deref().map(|name| store.trials(name)).transpose()?;
+    let of = |sampler: &str| -> Result<Vec<Vec<TrialRecord>>, ReportError> {
+        (0..facts.repeats).map(|repeat| Ok(store.trials(&repeated(sampler, repeat))?)).collect()
+    };
+    let search = of(&facts.search)?;
+    let control = facts.control.as_deref().map(of).transpose()?.unwrap_or_default();
     let reference: Option<Vec<f64>> = store.fact("reference_point")?;
 
-    let mut trials = vec![];
-    for (records, is_control) in [(&search, false), (control.as_ref().unwrap_or(&vec![]), true)] {
-        for record in records {
-            trials.push(row(store, folder, &devices, record, is_control)?);
+    let (mut trials, mut searched) = (vec![], vec![]);
+    for repeat in 0..facts.repeats {
+        for record in &search[repeat] {
+            searched.push((trials.len(), record));
+            trials.push(row(store, folder, &devices, record, false)?);
+        }
+        for record in control.get(repeat).into_iter().flatten() {
+            trials.push(row(store, folder, &devices, record, true)?);
         }
     }
-    let vectors: Vec<_> = search.iter().map(|record| vector(&facts.objectives, record)).collect();
-    let noisy = search.iter().map(|record| measured(store, &facts.objectives, record));
+    let noisy = searched.iter().map(|(_, record)| measured(store, &facts.objectives, record));
     let front = front(&noisy.collect::<Result<Vec<_>, _>>().map_err(|error| invalid(&error))?);
-    for (index, row) in trials.iter_mut().enumerate() {
-        row.on_front = front.contains(&index);
-    }
-    let control_vectors: Option<Vec<_>> =
-        control.as_ref().map(|records| records.iter().map(|record| vector(&facts.objectives, record)).collect());
-    let searched = hypervolumes(&vectors, reference.as_deref());
-    let controlled = control_vectors.as_ref().map(|vectors| hypervolumes(vectors, reference.as_deref()));
-    let history = searched.iter().enumerate().map(|(index, &search)| HypervolumePoint {
-        evaluations: index + 1,
-        search,
-        control: controlled.as_ref().and_then(|history| history.get(index).copied()),
-    });
+    let best: Vec<&TrialRecord> = front.iter().map(|&at| searched[at].1).collect();
+    let front: Vec<usize> = front.iter().map(|&at| searched[at].0).collect();
+    front.iter().for_each(|&index| trials[index].on_front = true);
+
+    let vectors_of = |all: &[Vec<TrialRecord>]| -> Vec<Vec<Option<ObjectiveVector>>> {
+        all.iter().map(|one| one.iter().map(|record| vector(&facts.objectives, record)).collect()).collect()
+    };
+    let (vectors, control_vectors) = (vectors_of(&search), vectors_of(&control));
+    let all_hypervolumes = |all: &[Vec<Option<ObjectiveVector>>]| -> Vec<Vec<f64>> {
+        all.iter().map(|vectors| hypervolumes(vectors, reference.as_deref())).collect()
+    };
+    let (reached, controlled) = (all_hypervolumes(&vectors), all_hypervolumes(&control_vectors));
+    let of_search = Trials { records: &search[0], vectors: &vectors[0] };
+    let of_control = control.first().map(|records| Trials { records, vectors: &control_vectors[0] });
+    let ends = |all: &[Vec<f64>]| all.iter().filter_map(|one| one.last().copied()).collect::<Vec<f64>>();
+    let drawn: Vec<&TrialRecord> = control.iter().flatten().collect();
     let quality: Option<QualityFacts> = store.fact("quality")?;
     let directions = facts.objectives.optimised().map(|objective| objective.direction);
     let mut report = StudyReport {
-        hypervolume_history: history.collect(),
-        search: summary(&facts.search, &search, &searched),
+        hypervolume_history: controls::history(
+            (of_search, &reached[0]),
+            of_control.map(|trials| (trials, &controlled[0][..])),
+        ),
+        search: summary(&facts.search, &search[0], &reached[0]),
         control: control
-            .as_ref()
+            .first()
             .zip(facts.control.as_ref())
-            .map(|(records, name)| summary(name, records, controlled.as_deref().unwrap_or_default())),
+            .map(|(records, name)| summary(name, records, &controlled[0])),
+        controls: of_control.map_or(vec![], |control| controls::rows(&facts.objectives, of_search, control)),
+        seeds: controls::seeds(facts.seed, ends(&reached), ends(&controlled)),
+        preferences: controls::preferences(&facts.decisions, &best, &drawn),
         reference_point: reference.unwrap_or_default().iter().zip(directions).map(|(c, d)| d.cost(*c)).collect(),
         study: facts.study,
         space: facts.space,

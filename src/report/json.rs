@@ -1,6 +1,6 @@
 //! JSON: the front for other programs, or the whole report.
 
-use super::{DeviceInfo, IndicatorInfo, ObjectiveInfo, SearchSummary, StudyReport, TrialRow};
+use super::{ControlRow, DeviceInfo, IndicatorInfo, ObjectiveInfo, SearchSummary, Seeds, StudyReport, TrialRow};
 use serde::Serialize;
 
 /// What `front.json` holds.
@@ -17,6 +17,8 @@ struct Front<'a> {
     reference_point: &'a [f64],
     search: &'a SearchSummary,
     control: Option<&'a SearchSummary>,
+    controls: &'a [ControlRow],
+    seeds: Option<&'a Seeds>,
     front: Vec<&'a TrialRow>,
 }
 
@@ -34,6 +36,8 @@ pub fn front(report: &StudyReport) -> String {
         reference_point: &report.reference_point,
         search: &report.search,
         control: report.control.as_ref(),
+        controls: &report.controls,
+        seeds: report.seeds.as_ref(),
         front: report.front_rows(),
     })
 }

@@ -159,36 +159,43 @@ function card(t, shown) {
   ];
 }
 
-/* Hypervolume as evaluations went on. */
-function drawHistory(host, note) {
+/* Hypervolume as evaluations, or time, went on. */
+function drawHistory(host, controls, note) {
   const history = report.hypervolume_history;
   if (history.length < 2) { host.append(el("p", { class: "empty" }, "There are too few evaluations for a curve.")); return; }
-  const series = [{ name: report.search.sampler, css: "search", points: history.map(p => [p.evaluations, p.search]) }];
-  const control = history.filter(p => known(p.control)).map(p => [p.evaluations, p.control]);
-  if (control.length) series.push({ name: controlName(), css: "control", points: control });
+  const controlled = history.filter(p => known(p.control));
+  const axes = [
+    { id: "evaluations", label: "evaluations", search: p => p.evaluations, control: p => p.evaluations, text: p => `${p.evaluations} evaluations` },
+    { id: "seconds", label: "seconds", search: p => p.search_s, control: p => p.control_s, text: p => `${p.evaluations} evaluations in ${duration(p.search_s)}` },
+  ];
+  let axis = axes[0];
+  if (history.every(p => p.search_s > 0)) controls.append(el("label", {}, "over", el("select", { id: "history-over", onchange: e => { axis = axes.find(a => a.id === e.target.value); draw(); } }, axes.map(a => el("option", { value: a.id }, a.label)))));
   const tip = tooltip(host);
   let chart = null;
-  responsive(host, width => {
+  const draw = responsive(host, width => {
+    const series = [{ name: report.search.sampler, css: "search", points: history.map(p => [axis.search(p), p.search]) }];
+    if (controlled.length) series.push({ name: controlName(), css: "control", points: controlled.map(p => [axis.control(p), p.control]) });
     const box = { left: 64, right: width - (width > 700 ? 150 : 12), top: 34, bottom: Math.max(220, Math.min(320, width * 0.34)) };
-    const x = scale(history.map(p => p.evaluations), box.left, box.right, false, width / 110, 0);
+    const x = scale(series.flatMap(s => s.points.map(p => p[0])), box.left, box.right, false, width / 110, 0);
     const y = scale(series.flatMap(s => s.points.map(p => p[1])), box.bottom, box.top, false, 5);
     const cross = svg("line", { class: "cross", y1: box.top, y2: box.bottom, visibility: "hidden" });
     const ends = series.map(s => y.at(s.points[s.points.length - 1][1]) + 4);
     // Labels at the lines' ends keep a line's distance from each other.
     if (ends.length > 1 && Math.abs(ends[0] - ends[1]) < 15) ends[1] = ends[0] + (ends[1] < ends[0] ? -15 : 15);
     const drawing = svg("svg", { width, height: box.bottom + 46, viewBox: `0 0 ${width} ${box.bottom + 46}`, role: "img",
-      "aria-label": series.map(s => `${s.name} ends at hypervolume ${number(s.points[s.points.length - 1][1])} after ${s.points[s.points.length - 1][0]} evaluations`).join("; ") },
-      frame(x, y, box, "evaluations", "hypervolume  ↑ better"), cross,
+      "aria-label": series.map(s => `${s.name} ends at hypervolume ${number(s.points[s.points.length - 1][1])} after ${number(s.points[s.points.length - 1][0])} ${axis.label}`).join("; ") },
+      frame(x, y, box, axis.label, "hypervolume  ↑ better"), cross,
       series.map(s => svg("path", { class: `line ${s.css}`, d: steps(s.points.map(p => [x.at(p[0]), y.at(p[1])])) })).reverse(),
       width > 700 ? series.map((s, i) => svg("text", { class: s.css, x: box.right + 10, y: ends[i] }, `${s.name} ${number(s.points[s.points.length - 1][1])}`)) : []);
     drawing.addEventListener("pointermove", e => {
       const area = drawing.getBoundingClientRect(), px = (e.clientX - area.left) * width / area.width;
-      const near = history.reduce((a, b) => Math.abs(x.at(b.evaluations) - px) < Math.abs(x.at(a.evaluations) - px) ? b : a);
-      for (const end of ["x1", "x2"]) cross.setAttribute(end, x.at(near.evaluations));
+      const nearest = (points, of) => points.reduce((a, b) => Math.abs(x.at(of(b)) - px) < Math.abs(x.at(of(a)) - px) ? b : a);
+      const near = nearest(history, axis.search), beside = controlled.length ? nearest(controlled, axis.control) : null;
+      for (const end of ["x1", "x2"]) cross.setAttribute(end, x.at(axis.search(near)));
       cross.setAttribute("visibility", "visible");
       const row = (name, value) => el("tr", {}, el("td", {}, name), el("td", {}, number(value)));
-      tip.show(x.at(near.evaluations) * area.width / width, box.top + 60, el("strong", {}, `${near.evaluations} evaluations`),
-        el("table", {}, row(report.search.sampler, near.search), known(near.control) ? row(controlName(), near.control) : null));
+      tip.show(x.at(axis.search(near)) * area.width / width, box.top + 60, el("strong", {}, axis.text(near)),
+        el("table", {}, row(report.search.sampler, near.search), beside ? row(controlName(), beside.control) : null));
     });
     drawing.addEventListener("pointerleave", () => { tip.hide(); cross.setAttribute("visibility", "hidden"); });
     chart?.remove();
@@ -197,12 +204,12 @@ function drawHistory(host, note) {
   });
   const point = optimised.map((o, i) => `${o.name} ${number(report.reference_point[i])}${o.unit ? " " + o.unit : ""}`).join(", ");
   note.textContent = `Hypervolume is what the front dominates, measured from the reference point (${point}). ` +
-    (control.length ? "The dashed line is the control." : "No random search was run beside this one.");
+    (controlled.length ? "The dashed line is the control." : "No random search was run beside this one.");
 }
 
 const wideRange = values => values.length > 2 && Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 30;
-/* One small chart: `points` are [trial, x, y]. */
-function multiple(points, xLabel, caption, rho, trend) {
+/* One small chart: `points` are [trial, x, y]; those of `path` are joined. */
+function multiple(points, xLabel, caption, rho, trend, path = []) {
   const host = el("div", { class: "chart" });
   const figure = el("figure", { class: "multiple" }, el("figcaption", {}, caption, rho), host);
   if (!points.length) { host.append(el("p", { class: "empty" }, "no values")); return figure; }
@@ -215,6 +222,8 @@ function multiple(points, xLabel, caption, rho, trend) {
       const own = points.filter(p => p[0].control === control);
       return own.length < 5 ? null : svg("path", { class: `line ${control ? "control" : "search"}`, d: polyline(movingMedian(own).map(p => [x.at(p[0]), y.at(p[1])])) });
     });
+    const joined = path.map(p => [x.at(p[1]), y.at(p[2])]), end = joined[joined.length - 1];
+    if (end) lines.push(svg("path", { class: "line search", d: polyline(joined) }), svg("circle", { class: "ring", cx: end[0], cy: end[1], r: 6 }));
     host.replaceChildren(svg("svg", { width, height: 190, viewBox: `0 0 ${width} 190`, role: "img", "aria-label": figure.querySelector("figcaption").textContent },
       frame(x, y, box, null, null), ["control", "search", "on-front"].map(css => svg("path", { class: `dots ${css}`, d: of(css) })), lines,
       svg("text", { x: box.right, y: 186, "text-anchor": "end" }, xLabel + (x.log ? " (log)" : "")), y.log ? svg("text", { x: 0, y: 186 }, "y: log") : null));

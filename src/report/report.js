@@ -13,8 +13,8 @@ const listed = names => names.length < 2 ? names.join("") : `${names.slice(0, -1
 const arrow = direction => direction === "minimize" ? "↓" : "↑";
 
 /* The evaluation's number within its own search, from 1. */
-const evaluation = new Map();
-for (const control of [false, true]) report.trials.filter(t => t.control === control).forEach((t, i) => evaluation.set(t, i + 1));
+const evaluation = new Map(), counted = {};
+for (const t of report.trials) evaluation.set(t, counted[`${t.control} ${t.sampler}`] = (counted[`${t.control} ${t.sampler}`] || 0) + 1);
 
 /* Everything that a trial has a number for. */
 function field(id, label, group, value, more) {
@@ -210,6 +210,7 @@ function drawLandscape() {
     ? "Each indicator over the course of the search, and against latency and size. " + (report.correlations.length ? "ρ is Spearman’s rank correlation over all complete trials. " : "") + "The line over evaluations is the median of the last " +
       `${windowOf(evaluationsOf(false))} trials. Axes are logarithmic where values span more than a factor of 30.`
     : "No indicator has a value yet.";
+  drawWay(byId("way"));
   for (const f of complete.length ? indicatorFields : []) {
     const info = report.indicators.find(i => i.name === f.label);
     const points = of => complete.filter(t => known(of.value(t)) && known(f.value(t))).map(t => [t, of.value(t), f.value(t)]);
@@ -260,10 +261,12 @@ function drawFacts() {
   byId("config-controls").append(copyButton(report.config_yaml, "the config"));
 }
 
+drawControls();
+drawPreferences();
 drawSummary();
 drawScatter(byId("scatter"), byId("axes"), byId("scatter-note"));
 drawTables();
-drawHistory(byId("history"), byId("history-note"));
+drawHistory(byId("history"), byId("history-axis"), byId("history-note"));
 drawLandscape();
 drawFacts();
 waiting.forEach(redraw => redraw());

@@ -97,7 +97,22 @@ fn outcome(report: &StudyReport) -> String {
         }
         None => text.push_str("; no random search to compare with"),
     }
-    let point = report.objectives.iter().zip(&report.reference_point).map(|(objective, value)| {
+    if let Some(seeds) = &report.seeds {
+        let range = |mean: f64, [low, high]: [f64; 2]| {
+            format!("{} (95 %: {} to {})", significant(mean, 4), significant(low, 4), significant(high, 4))
+        };
+        text.push_str(&format!(
+            "\nOver {} seeds: {} {}",
+            seeds.seeds.len(),
+            search.sampler,
+            range(seeds.search_mean, seeds.search_ci95)
+        ));
+        if let (Some(mean), Some(interval), Some(control)) = (seeds.control_mean, seeds.control_ci95, &report.control) {
+            text.push_str(&format!(", {} {}", control.sampler, range(mean, interval)));
+        }
+    }
+    let optimised = report.objectives.iter().filter(|objective| !objective.constraint);
+    let point = optimised.zip(&report.reference_point).map(|(objective, value)| {
         format!("{} {}", objective.name, [&significant(*value, 4), objective.unit.as_str()].join(" ").trim_end())
     });
     text.push_str(&format!("\nReference point: {}\n", point.collect::<Vec<_>>().join(", ")));

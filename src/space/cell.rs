@@ -3,9 +3,9 @@
 //! Architectures are written as NAS-Bench-201 does (Dong and Yang 2020, Section 2.1):
 //! `|op~0|+|op~0|op~1|+…`, for each node the operators on the edges from the nodes before it.
 
-use super::NetworkSize;
 use super::block::{self, Layer, Scope};
 use super::operators::Operators;
+use super::{Decision, NetworkSize};
 use crate::genotype::Genotype;
 use crate::graph::{GraphBuilder, GraphError, NodeId, Op};
 use serde::Deserialize;
@@ -35,6 +35,10 @@ impl Cell {
             return Err("`cell` needs 2 nodes and 1 stage at least".into());
         }
         Ok(self.edges().map(|_| self.operators.len()).collect())
+    }
+
+    pub(super) fn decisions(&self) -> Vec<Decision> {
+        self.edges().map(|(from, to)| self.operators.decision(format!("{from} → {to}"))).collect()
     }
 
     pub(super) fn arch(&self, genotype: &Genotype) -> String {

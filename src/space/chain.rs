@@ -3,9 +3,9 @@
 //! Architectures are written as NAS-Bench-Macro does (Su et al. 2021): the operators' names without a
 //! separator where each is one character (`20110010`), else joined by `-`.
 
-use super::NetworkSize;
 use super::block::{self, Extent, Scope};
 use super::operators::Operators;
+use super::{Decision, NetworkSize};
 use crate::genotype::Genotype;
 use crate::graph::{GraphBuilder, GraphError, NodeId};
 use serde::Deserialize;
@@ -38,6 +38,13 @@ impl Chain {
     pub(super) fn choices(&self, network: &NetworkSize) -> Vec<usize> {
         let layers = self.layers(network).map(|(_, layers)| layers).sum();
         vec![self.operators.len(); layers]
+    }
+
+    pub(super) fn decisions(&self, network: &NetworkSize) -> Vec<Decision> {
+        let stages = self.layers(network).enumerate();
+        let names =
+            stages.flat_map(|(at, (_, layers))| (0..layers).map(move |layer| format!("{}.{}", at + 1, layer + 1)));
+        names.map(|name| self.operators.decision(name)).collect()
     }
 
     fn separator(&self) -> &'static str {

@@ -59,6 +59,15 @@ pub enum Scale {
     Thin,
 }
 
+/// One decision of a space, which a gene holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// What it is about: an edge `from → to` of a cell, or `stage.layer` of a chain, both counted from 1.
+    pub name: String,
+    /// What there is to choose from, in the order of the gene's values.
+    pub choices: Vec<String>,
+}
+
 /// The size of a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -273,6 +282,14 @@ impl SearchSpace {
     /// Number of choices of each decision.
     pub fn choices(&self) -> &[usize] {
         &self.choices
+    }
+
+    /// What is decided, in the order of the genes.
+    pub fn decisions(&self) -> Vec<Decision> {
+        match &self.topology {
+            Topology::Cell(cell) => cell.decisions(),
+            Topology::Chain(chain) => chain.decisions(self.network(Scale::Full)),
+        }
     }
 
     /// Number of genotypes.

@@ -1,5 +1,6 @@
 //! The choices of a decision: named lists of layers, in the order in which the file has them.
 
+use super::Decision;
 use super::block::Layer;
 use crate::yaml::closest;
 use serde::de::{self, MapAccess, Visitor};
@@ -17,6 +18,11 @@ impl Operators {
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// A decision for one of them.
+    pub(super) fn decision(&self, name: String) -> Decision {
+        Decision { name, choices: self.names().map(str::to_owned).collect() }
     }
 
     pub(super) fn name(&self, gene: u8) -> &str {

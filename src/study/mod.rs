@@ -22,6 +22,7 @@ use crate::objective::{ObjectiveVector, Objectives};
 use crate::onnx::OnnxError;
 use crate::pareto::Measured;
 use crate::sampler::Sampler;
+use crate::space::Decision;
 use crate::space::SpaceError;
 use crate::yaml::YamlError;
 pub(crate) use candidate::model_file;
@@ -224,31 +225,38 @@ impl Study {
     /// If the store or the folder can't be written, or the study was made by a version that asks otherwise.
     /// A candidate that fails is a trial, not an error.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, StudyError> {
-        let (sampler, control) = (self.plan.sampler()?, self.plan.control()?);
         let Some(mut evaluator) = Evaluator::new(&self.plan, &mut self.store, &self.folder, &self.options, observer)?
         else {
             return Ok(Outcome::Interrupted);
         };
         let mut tracker = Tracker::new(&self.plan, &self.folder);
-        for (role, sampler) in [(Role::Search, Some(sampler)), (Role::Control, control)] {
-            let Some(sampler) = sampler else { continue };
-            if drive(role, sampler, &mut evaluator, &mut tracker, observer)? == Outcome::Interrupted {
-                return Ok(Outcome::Interrupted);
+        for repeat in 0..self.plan.config.search.repeats {
+            let (sampler, control) = (self.plan.sampler(repeat)?, self.plan.control(repeat)?);
+            for (role, sampler) in [(Role::Search, Some(sampler)), (Role::Control, control)] {
+                let Some(sampler) = sampler else { continue };
+                if drive((role, repeat), sampler, &mut evaluator, &mut tracker, observer)? == Outcome::Interrupted {
+                    return Ok(Outcome::Interrupted);
+                }
             }
         }
         Ok(Outcome::Finished)
     }
 }
 
+/// The name that trials of a repeat have: that of the sampler, from the second on with the repeat's number.
+pub(crate) fn repeated(sampler: &str, repeat: usize) -> String {
+    if repeat == 0 { sampler.to_owned() } else { format!("{sampler}#{}", repeat + 1) }
+}
+
 /// Asks, evaluates, stores, tells, until the budget is spent or the space exhausted.
 fn drive(
-    role: Role,
+    (role, repeat): (Role, usize),
     mut sampler: Box<dyn Sampler>,
     evaluator: &mut Evaluator,
     tracker: &mut Tracker,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, StudyError> {
-    let name = sampler.name().to_owned();
+    let name = repeated(sampler.name(), repeat);
     let trials = tracker.plan.config.search.trials;
     let stored = evaluator.stored(&name)?;
     let mut done = 0;
@@ -273,7 +281,7 @@ fn drive(
         }
         let mut records: Vec<TrialRecord> = stored[done.min(stored.len())..][..unknown].to_vec();
         if unknown < batch.len() {
-            let (place, front) = ((name.as_str(), done + unknown), tracker.front(role));
+            let (place, front) = ((name.as_str(), done + unknown), tracker.front((role, repeat)));
             let Some(new) = evaluator.trials(place, &batch[unknown..], front, observer)? else {
                 return Ok(Outcome::Interrupted);
             };
@@ -283,7 +291,7 @@ fn drive(
             let vector = vector(&tracker.plan.objectives, &record);
             sampler.tell(genotype, vector.as_ref());
             done += 1;
-            let hypervolume = tracker.trial((role, evaluator.store()), &record, vector)?;
+            let hypervolume = tracker.trial((role, repeat, evaluator.store()), &record, vector)?;
             let resumed = done <= stored.len();
             observer.on(&Event::Trial { role, record: &record, done, total: trials, resumed, hypervolume });
         }
@@ -327,6 +335,16 @@ pub struct StudyFacts {
     pub search: String,
     /// Name of the control's sampler, where there is one.
     pub control: Option<String>,
+    /// How often both are run.
+    #[serde(default = "once")]
+    pub repeats: usize,
+    /// What is decided, and what there is to choose from; empty in studies that were begun before it was kept.
+    #[serde(default)]
+    pub decisions: Vec<Decision>,
+}
+
+fn once() -> usize {
+    1
 }
 
 impl StudyFacts {
@@ -339,8 +357,10 @@ impl StudyFacts {
             tegu_version: env!("CARGO_PKG_VERSION").to_owned(),
             created_unix_s: unix_now_s(),
             objectives: plan.objectives.clone(),
-            search: plan.sampler()?.name().to_owned(),
-            control: plan.control()?.map(|sampler| sampler.name().to_owned()),
+            search: plan.sampler(0)?.name().to_owned(),
+            control: plan.control(0)?.map(|sampler| sampler.name().to_owned()),
+            repeats: plan.config.search.repeats,
+            decisions: plan.space.decisions(),
         })
     }
 }

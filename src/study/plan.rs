@@ -89,6 +89,7 @@ impl Plan {
             quality.recipe.resolve(quality.combine).map_err(|reason| wrong(format!("quality.recipe: {reason}")))?;
         let at_least = [
             ("search.trials", config.search.trials, 1),
+            ("search.repeats", config.search.repeats, 1),
             ("indicators.batch", settings.batch, 2),
             ("indicators.networks", settings.networks, 1),
             ("quality.reference", quality.reference, 2),
@@ -145,7 +146,7 @@ impl Plan {
         }
         let objectives = Objectives::new(objectives).map_err(|error| wrong(format!("objectives: {error}")))?;
         let plan = Self { space: Arc::new(space), settings, recipe, objectives, sources, devices, config };
-        plan.sampler()?;
+        plan.sampler(0)?;
         Ok(plan)
     }
 
@@ -169,12 +170,12 @@ impl Plan {
         config
     }
 
-    /// The search's sampler, at its start.
+    /// The search's sampler, at its start, for the repeat of this number.
     ///
     /// # Errors
     /// If an option of the sampler is out of its range.
-    pub fn sampler(&self) -> Result<Box<dyn Sampler>, StudyError> {
-        self.start(&self.config.search.sampler)
+    pub fn sampler(&self, repeat: usize) -> Result<Box<dyn Sampler>, StudyError> {
+        self.start(&self.config.search.sampler, repeat)
     }
 
     /// The control's sampler, at its start, where there is one. It starts with the search's first draws, so that
@@ -182,16 +183,18 @@ impl Plan {
     ///
     /// # Errors
     /// If the space has no decisions.
-    pub fn control(&self) -> Result<Option<Box<dyn Sampler>>, StudyError> {
+    pub fn control(&self, repeat: usize) -> Result<Option<Box<dyn Sampler>>, StudyError> {
         match (self.config.search.control, &self.config.search.sampler) {
             (ControlSection::None, _) | (_, SamplerOptions::Random) => Ok(None),
-            (ControlSection::Random, _) => self.start(&SamplerOptions::Random).map(Some),
+            (ControlSection::Random, _) => self.start(&SamplerOptions::Random, repeat).map(Some),
         }
     }
 
-    fn start(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler>, StudyError> {
+    fn start(&self, options: &SamplerOptions, repeat: usize) -> Result<Box<dyn Sampler>, StudyError> {
         let problem = Problem { space: self.genes()?, objectives: self.objectives.optimised().count() };
-        options.sampler(&problem, self.config.seed).map_err(|error| self.sampler_error(&error))
+        options
+            .sampler(&problem, self.config.seed.wrapping_add(repeat as u64))
+            .map_err(|error| self.sampler_error(&error))
     }
 
     /// The space as samplers see it: dead networks are none.

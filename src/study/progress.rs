@@ -3,7 +3,7 @@
 use super::store::TrialRecord;
 
 /// Which of a study's two searches a trial belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The search itself.
     Search,

@@ -6,16 +6,16 @@ use super::{MODELS, Plan, Role, StudyError, measured, model_file};
 use crate::genotype::ArchId;
 use crate::objective::ObjectiveVector;
 use crate::pareto::{FrontBeyondNoise, ParetoFront};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Follows the fronts and their hypervolumes, and keeps the models of the search's front alone.
 pub(super) struct Tracker {
     pub plan: Plan,
     pub folder: PathBuf,
-    search: ParetoFront<ArchId>,
-    control: ParetoFront<ArchId>,
-    /// The search's front as the report shows it.
+    /// What each repeat of the search and the control has found.
+    fronts: HashMap<(Role, usize), ParetoFront<ArchId>>,
+    /// The front of all the search's repeats as the report shows it.
     shown: FrontBeyondNoise<ArchId>,
     /// Where hypervolumes are measured from, once the first batch is done.
     reference: Option<Vec<f64>>,
@@ -28,30 +28,24 @@ pub(super) struct Tracker {
 impl Tracker {
     pub fn new(plan: &Plan, folder: &Path) -> Self {
         let (plan, folder) = (plan.clone(), folder.to_owned());
-        let (search, control, shown) = (ParetoFront::new(), ParetoFront::new(), FrontBeyondNoise::new());
-        Self { plan, folder, search, control, shown, reference: None, batch: vec![], finished: HashSet::new() }
+        let (fronts, shown) = (HashMap::new(), FrontBeyondNoise::new());
+        Self { plan, folder, fronts, shown, reference: None, batch: vec![], finished: HashSet::new() }
     }
 
-    pub fn front(&self, role: Role) -> &ParetoFront<ArchId> {
-        match role {
-            Role::Search => &self.search,
-            Role::Control => &self.control,
-        }
+    pub fn front(&mut self, of: (Role, usize)) -> &ParetoFront<ArchId> {
+        self.fronts.entry(of).or_default()
     }
 
     pub fn trial(
         &mut self,
-        (role, store): (Role, &Store),
+        (role, repeat, store): (Role, usize, &Store),
         record: &TrialRecord,
         vector: Option<ObjectiveVector>,
     ) -> Result<Option<f64>, StudyError> {
         if let (Role::Search, Some(measured)) = (role, measured(store, &self.plan.objectives, record)?) {
             self.shown.insert(record.arch_id.clone(), measured);
         }
-        let front = match role {
-            Role::Search => &mut self.search,
-            Role::Control => &mut self.control,
-        };
+        let front = self.fronts.entry((role, repeat)).or_default();
         self.finished.insert(model_file(&record.arch_id));
         if let Some(vector) = vector {
             front.insert(record.arch_id.clone(), vector.clone());
