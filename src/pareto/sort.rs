@@ -1,44 +1,73 @@
-//! Fast non-dominated sorting and the crowding distance (Deb, Pratap, Agarwal, Meyarivan 2002: "A fast and elitist
-//! multiobjective genetic algorithm: NSGA-II", section III).
+//! Non-dominated sorting (Zhang, Tian, Cheng, Jin 2015: "An efficient approach to nondominated sorting for evolutionary
+//! multiobjective optimization", ENS-BS), and the crowding distance (Deb, Pratap, Agarwal, Meyarivan 2002: "A fast and
+//! elitist multiobjective genetic algorithm: NSGA-II", section III).
+//!
+//! In the order of costs, the first one counting first, nothing is dominated by what comes later. So vectors are put one by
+//! one into the first front without one that dominates them, which is found by bisection: what a front dominates, all
+//! fronts before it do, too.
 
-use super::dominates;
 use crate::objective::ObjectiveVector;
+use std::cmp::Ordering;
 
 /// Indices of `vectors`, front by front: nothing dominates the first; the next is what only earlier fronts dominate.
-/// Within a front they ascend. O(objectives · n²).
+/// Within a front they ascend. O(n log n) up to two objectives; more: O(objectives · n²) at most, far less where
+/// there are many fronts.
 ///
 /// # Panics
 /// If the vectors have not all the same number of costs.
 pub fn non_dominated_fronts(vectors: &[ObjectiveVector]) -> Vec<Vec<usize>> {
-    let mut dominated: Vec<Vec<usize>> = vec![vec![]; vectors.len()];
-    let mut dominators = vec![0usize; vectors.len()];
-    for a in 0..vectors.len() {
-        for b in a + 1..vectors.len() {
-            if dominates(&vectors[a], &vectors[b]) {
-                dominated[a].push(b);
-                dominators[b] += 1;
-            } else if dominates(&vectors[b], &vectors[a]) {
-                dominated[b].push(a);
-                dominators[a] += 1;
+    let (feasible, mut broken): (Vec<usize>, Vec<usize>) =
+        (0..vectors.len()).partition(|&at| vectors[at].is_feasible());
+    let costs: Vec<&[f64]> = feasible.iter().map(|&at| vectors[at].costs()).collect();
+    let mut fronts = fronts_of_costs(&costs);
+    fronts.iter_mut().flatten().for_each(|at| *at = feasible[*at]);
+    broken.sort_by(|&a, &b| vectors[a].violation().total_cmp(&vectors[b].violation()));
+    let equal = broken.chunk_by(|&a, &b| vectors[a].violation() == vectors[b].violation());
+    fronts.extend(equal.map(<[usize]>::to_vec));
+    fronts
+}
+
+/// [`non_dominated_fronts`] of vectors without constraints.
+fn fronts_of_costs(costs: &[&[f64]]) -> Vec<Vec<usize>> {
+    let Some(objectives) = costs.first().map(|first| first.len()) else { return vec![] };
+    assert!(costs.iter().all(|other| other.len() == objectives), "vectors of different objectives");
+    let mut order: Vec<usize> = (0..costs.len()).collect();
+    order.sort_unstable_by(|&a, &b| lexicographic(costs[a], costs[b]));
+    // Beside each other in memory, in this order.
+    let rows: Vec<f64> = order.iter().flat_map(|&at| costs[at].iter().copied()).collect();
+    let row = |place: usize| &rows[place * objectives..(place + 1) * objectives];
+    let mut fronts: Vec<Vec<usize>> = vec![];
+    for place in 0..order.len() {
+        let own = row(place);
+        let at = fronts.partition_point(|front| {
+            let dominates = |&earlier: &usize| no_greater(row(earlier), own) && row(earlier) != own;
+            match objectives {
+                // The last one's second cost is the front's least.
+                1 | 2 => front.last().is_some_and(dominates),
+                _ => front.iter().rev().any(dominates),
             }
+        });
+        match fronts.get_mut(at) {
+            Some(front) => front.push(place),
+            None => fronts.push(vec![place]),
         }
     }
-    let mut fronts = vec![];
-    let mut front: Vec<usize> = (0..vectors.len()).filter(|&at| dominators[at] == 0).collect();
-    while !front.is_empty() {
-        let mut next = vec![];
-        for &at in &front {
-            for &worse in &dominated[at] {
-                dominators[worse] -= 1;
-                if dominators[worse] == 0 {
-                    next.push(worse);
-                }
-            }
-        }
-        next.sort_unstable();
-        fronts.push(std::mem::replace(&mut front, next));
+    for front in &mut fronts {
+        front.iter_mut().for_each(|place| *place = order[*place]);
+        front.sort_unstable();
     }
     fronts
+}
+
+/// The order of costs, the first one counting first.
+pub(super) fn lexicographic(a: &[f64], b: &[f64]) -> Ordering {
+    // -0 and 0 are equal costs; adding 0 makes them the same.
+    let orders = a.iter().zip(b).map(|(a, b)| (a + 0.0).total_cmp(&(b + 0.0)));
+    orders.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
+fn no_greater(a: &[f64], b: &[f64]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a <= b)
 }
 
 /// Crowding distance of each vector of one front: Σ over objectives of (next - previous) / (max - min), infinite for
