@@ -7,6 +7,7 @@
 //! fronts before it do, too.
 
 use crate::objective::ObjectiveVector;
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 
 /// Indices of `vectors`, front by front: nothing dominates the first; the next is what only earlier fronts dominate.
@@ -15,14 +16,14 @@ use std::cmp::Ordering;
 ///
 /// # Panics
 /// If the vectors have not all the same number of costs.
-pub fn non_dominated_fronts(vectors: &[ObjectiveVector]) -> Vec<Vec<usize>> {
-    let (feasible, mut broken): (Vec<usize>, Vec<usize>) =
-        (0..vectors.len()).partition(|&at| vectors[at].is_feasible());
-    let costs: Vec<&[f64]> = feasible.iter().map(|&at| vectors[at].costs()).collect();
+pub fn non_dominated_fronts<V: Borrow<ObjectiveVector>>(vectors: &[V]) -> Vec<Vec<usize>> {
+    let vector = |at: usize| -> &ObjectiveVector { vectors[at].borrow() };
+    let (feasible, mut broken): (Vec<usize>, Vec<usize>) = (0..vectors.len()).partition(|&at| vector(at).is_feasible());
+    let costs: Vec<&[f64]> = feasible.iter().map(|&at| vector(at).costs()).collect();
     let mut fronts = fronts_of_costs(&costs);
     fronts.iter_mut().flatten().for_each(|at| *at = feasible[*at]);
-    broken.sort_by(|&a, &b| vectors[a].violation().total_cmp(&vectors[b].violation()));
-    let equal = broken.chunk_by(|&a, &b| vectors[a].violation() == vectors[b].violation());
+    broken.sort_by(|&a, &b| vector(a).violation().total_cmp(&vector(b).violation()));
+    let equal = broken.chunk_by(|&a, &b| vector(a).violation() == vector(b).violation());
     fronts.extend(equal.map(<[usize]>::to_vec));
     fronts
 }
