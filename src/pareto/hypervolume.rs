@@ -6,7 +6,8 @@
 //! complexity of computing the hypervolume indicator"), O(n log n) but for moves in memory. More: WFG (While, Bradstreet, Barone 2012:
 //! "A fast way of calculating exact hypervolumes"), sliced along the last objective: with b₁ … bₙ ordered so that the last
 //! length falls, volume = Σₖ (bₖ)_last · exclusive(bₖ; b₁ … bₖ₋₁), where the exclusive part, in the remaining objectives, is the
-//! box bₖ less the union of {min(bₖ, bⱼ) : j < k}.
+//! box bₖ less the union of {min(bₖ, bⱼ) : j < k}. With four objectives the boxes before are kept in the order of the
+//! sweep in three, which cutting them does not change: O(n² log n).
 
 /// The volume of what lies between at least one of `points` and `reference`, in the product of the objectives' units.
 /// A point that is not below the reference in every objective adds nothing; no points have the volume 0.
@@ -49,12 +50,17 @@ fn union(boxes: &[f64], dimensions: usize) -> f64 {
     match dimensions {
         1 => boxes.iter().copied().fold(0.0, f64::max),
         2 => area(boxes),
-        3 => solid(boxes),
+        3 => {
+            let mut rows: Vec<[f64; 3]> = boxes.chunks_exact(3).map(|row| [row[0], row[1], row[2]]).collect();
+            rows.sort_unstable_by(|a, b| b[2].total_cmp(&a[2]));
+            solid(rows.into_iter(), &mut vec![])
+        }
+        4 => slices(boxes),
         _ => {
             let rows = maximal(boxes, dimensions);
             let row = |k: usize| &rows[k * dimensions..(k + 1) * dimensions];
             let slice = |k: usize| {
-                let (last, others) = row(k).split_last().expect("more than three dimensions");
+                let (last, others) = row(k).split_last().expect("more than four dimensions");
                 last * exclusive(others, (0..k).map(row))
             };
             (0..rows.len() / dimensions).map(slice).sum()
@@ -82,17 +88,40 @@ fn area(boxes: &[f64]) -> f64 {
     area
 }
 
-/// Boxes are stacked, the tallest first; the floor that they cover has steps, widths ascending and depths descending.
-fn solid(boxes: &[f64]) -> f64 {
-    let mut rows: Vec<[f64; 3]> = boxes.chunks_exact(3).map(|row| [row[0], row[1], row[2]]).collect();
-    rows.sort_unstable_by(|a, b| b[2].total_cmp(&a[2]));
-    let mut steps: Vec<[f64; 2]> = Vec::with_capacity(rows.len());
-    let (mut volume, mut floor) = (0.0, 0.0);
-    for (k, &[width, depth, height]) in rows.iter().enumerate() {
-        floor += step(&mut steps, width, depth);
-        volume += floor * (height - rows.get(k + 1).map_or(0.0, |next| next[2]));
+/// Four dimensions, slice by slice, the longest first.
+fn slices(boxes: &[f64]) -> f64 {
+    let mut rows: Vec<&[f64]> = boxes.chunks_exact(4).collect();
+    rows.sort_unstable_by(|a, b| b[3].total_cmp(&a[3]));
+    // Those before that none of them covers, the tallest first.
+    let mut before: Vec<[f64; 3]> = vec![];
+    let mut steps = vec![];
+    let mut volume = 0.0;
+    for row in rows {
+        let own = [row[0], row[1], row[2]];
+        if before.iter().any(|other| covers(other, &own)) {
+            continue;
+        }
+        let cut = before.iter().map(|other| [own[0].min(other[0]), own[1].min(other[1]), own[2].min(other[2])]);
+        volume += row[3] * (own[0] * own[1] * own[2] - solid(cut, &mut steps));
+        before.retain(|other| !covers(&own, other));
+        let place = before.partition_point(|other| other[2] > own[2]);
+        before.insert(place, own);
     }
     volume
+}
+
+/// Boxes, the tallest first, are put beside each other: the floor that they cover has steps, widths ascending and depths
+/// descending. `steps` is room for them.
+fn solid(rows: impl Iterator<Item = [f64; 3]>, steps: &mut Vec<[f64; 2]>) -> f64 {
+    steps.clear();
+    let (mut volume, mut floor, mut above) = (0.0, 0.0, 0.0);
+    for [width, depth, height] in rows {
+        // What the floor covered so far reaches from the last height down to this one.
+        volume += floor * (above - height);
+        above = height;
+        floor += step(steps, width, depth);
+    }
+    volume + floor * above
 }
 
 /// Adds a rectangle to what `steps` cover, and gives the area that is new.

@@ -4,15 +4,16 @@
 //!
 //! In the order of costs, the first one counting first, nothing is dominated by what comes later. So vectors are put one by
 //! one into the first front without one that dominates them, which is found by bisection: what a front dominates, all
-//! fronts before it do, too.
+//! fronts before it do, too. Equal vectors come one after the other. So of any other vector in a front it is to be asked only whether
+//! it is nowhere greater in the costs but the first: with two of these, a staircase answers that.
 
 use crate::objective::ObjectiveVector;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 
 /// Indices of `vectors`, front by front: nothing dominates the first; the next is what only earlier fronts dominate.
-/// Within a front they ascend. O(n log n) up to two objectives; more: O(objectives · n²) at most, far less where
-/// there are many fronts.
+/// Within a front they ascend. O(n log² n) up to three objectives (but for moves in memory); more: O(objectives · n²) at most,
+/// far less where there are many fronts.
 ///
 /// # Panics
 /// If the vectors have not all the same number of costs.
@@ -34,30 +35,70 @@ fn fronts_of_costs(costs: &[&[f64]]) -> Vec<Vec<usize>> {
     assert!(costs.iter().all(|other| other.len() == objectives), "vectors of different objectives");
     let mut order: Vec<usize> = (0..costs.len()).collect();
     order.sort_unstable_by(|&a, &b| lexicographic(costs[a], costs[b]));
-    // Beside each other in memory, in this order.
-    let rows: Vec<f64> = order.iter().flat_map(|&at| costs[at].iter().copied()).collect();
-    let row = |place: usize| &rows[place * objectives..(place + 1) * objectives];
-    let mut fronts: Vec<Vec<usize>> = vec![];
-    for place in 0..order.len() {
-        let own = row(place);
-        let at = fronts.partition_point(|front| {
-            let dominates = |&earlier: &usize| no_greater(row(earlier), own) && row(earlier) != own;
-            match objectives {
-                // The last one's second cost is the front's least.
-                1 | 2 => front.last().is_some_and(dominates),
-                _ => front.iter().rev().any(dominates),
+    let mut fronts: Vec<Front> = vec![];
+    // The front of the vector before.
+    let mut last = 0;
+    for (place, &at) in order.iter().enumerate() {
+        let own = costs[at];
+        if place == 0 || costs[order[place - 1]] != own {
+            last = fronts.partition_point(|front| front.dominates(own));
+        }
+        if last == fronts.len() {
+            fronts.push(Front::default());
+        }
+        fronts[last].push(at, own);
+    }
+    let members = |front: Front| {
+        let mut members = front.members;
+        members.sort_unstable();
+        members
+    };
+    fronts.into_iter().map(members).collect()
+}
+
+#[derive(Default)]
+struct Front {
+    members: Vec<usize>,
+    /// Up to three objectives: where the second and the third cost are least, the second ascending, the third descending.
+    steps: Vec<[f64; 2]>,
+    /// More: the costs of all members but the first one, one member after the other.
+    rest: Vec<f64>,
+}
+
+impl Front {
+    /// Whether a member dominates a vector that comes after all members, and equals none.
+    fn dominates(&self, costs: &[f64]) -> bool {
+        match step(costs) {
+            Some([second, third]) => {
+                let below = self.steps.partition_point(|step| step[0] <= second);
+                below > 0 && self.steps[below - 1][1] <= third
             }
-        });
-        match fronts.get_mut(at) {
-            Some(front) => front.push(place),
-            None => fronts.push(vec![place]),
+            None => {
+                let own = &costs[1..];
+                // The latest ones are the most like it.
+                self.rest.chunks_exact(own.len()).rev().any(|other| other.iter().zip(own).all(|(a, b)| a <= b))
+            }
         }
     }
-    for front in &mut fronts {
-        front.iter_mut().for_each(|place| *place = order[*place]);
-        front.sort_unstable();
+
+    /// Takes in a vector that comes after all members, of which none dominates it.
+    fn push(&mut self, at: usize, costs: &[f64]) {
+        self.members.push(at);
+        match step(costs) {
+            Some(step) => {
+                let begin = self.steps.partition_point(|other| other[0] < step[0]);
+                let covered = self.steps[begin..].iter().take_while(|other| other[1] >= step[1]).count();
+                self.steps.splice(begin..begin + covered, [step]);
+            }
+            None => self.rest.extend(&costs[1..]),
+        }
     }
-    fronts
+}
+
+/// All costs but the first, where these are two at most.
+fn step(costs: &[f64]) -> Option<[f64; 2]> {
+    let cost = |objective: usize| costs.get(objective).copied().unwrap_or(0.0);
+    (costs.len() <= 3).then(|| [cost(1), cost(2)])
 }
 
 /// The order of costs, the first one counting first.
@@ -65,10 +106,6 @@ pub(super) fn lexicographic(a: &[f64], b: &[f64]) -> Ordering {
     // -0 and 0 are equal costs; adding 0 makes them the same.
     let orders = a.iter().zip(b).map(|(a, b)| (a + 0.0).total_cmp(&(b + 0.0)));
     orders.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
-}
-
-fn no_greater(a: &[f64], b: &[f64]) -> bool {
-    a.iter().zip(b).all(|(a, b)| a <= b)
 }
 
 /// Crowding distance of each vector of one front: Σ over objectives of (next - previous) / (max - min), infinite for

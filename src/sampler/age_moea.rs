@@ -138,8 +138,13 @@ impl Geometry {
         let mut nearest = vec![[f64::INFINITY; 2]; front.len()];
         let meet = |nearest: &mut [[f64; 2]], waiting: &[usize], scored: usize| {
             for &at in waiting {
-                let distance = self.norm(normal[at].iter().zip(&normal[scored]).map(|(a, b)| a - b)).max(LEAST);
+                let differences = || normal[at].iter().zip(&normal[scored]).map(|(a, b)| a - b);
                 let [first, second] = &mut nearest[at];
+                // No norm is less than the greatest difference, and powers take time.
+                if differences().any(|difference| difference.abs() >= *second) {
+                    continue;
+                }
+                let distance = self.norm(differences()).max(LEAST);
                 if distance < *first {
                     (*first, *second) = (distance, *first);
                 } else {

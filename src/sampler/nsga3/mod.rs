@@ -93,8 +93,10 @@ impl Nsga3 {
 /// Survival by niches around reference directions.
 #[derive(Clone, Debug)]
 pub struct ReferenceDirections {
-    /// Of length 1.
-    directions: Vec<Vec<f64>>,
+    /// Of length 1, one after the other.
+    directions: Vec<f64>,
+    /// How many.
+    count: usize,
     normalisation: Normalisation,
 }
 
@@ -105,11 +107,12 @@ impl ReferenceDirections {
     /// If there are none.
     pub fn new(directions: Vec<Vec<f64>>) -> Self {
         assert!(!directions.is_empty(), "niches without directions");
-        let unit = |direction: Vec<f64>| {
+        let unit = |direction: &Vec<f64>| {
             let length = direction.iter().map(|x| x * x).sum::<f64>().sqrt();
-            direction.into_iter().map(|x| x / length).collect()
+            direction.iter().map(|x| x / length).collect::<Vec<f64>>()
         };
-        Self { directions: directions.into_iter().map(unit).collect(), normalisation: Normalisation::default() }
+        let count = directions.len();
+        Self { directions: directions.iter().flat_map(unit).collect(), count, normalisation: Normalisation::default() }
     }
 
     /// Places among `population`, which breaks no constraints: `count` that go on, or all.
@@ -142,9 +145,9 @@ impl ReferenceDirections {
         needed: usize,
         rng: &mut ChaCha8Rng,
     ) -> Vec<usize> {
-        let mut counts = vec![0usize; self.directions.len()];
+        let mut counts = vec![0usize; self.count];
         survivors.iter().for_each(|&at| counts[self.nearest(costs[at]).0] += 1);
-        let mut waiting: Vec<Vec<(usize, f64)>> = vec![vec![]; self.directions.len()];
+        let mut waiting: Vec<Vec<(usize, f64)>> = vec![vec![]; self.count];
         for &at in front {
             let (niche, distance) = self.nearest(costs[at]);
             waiting[niche].push((at, distance));
@@ -172,11 +175,16 @@ impl ReferenceDirections {
     /// The direction nearest to a vector of costs, and its distance.
     fn nearest(&self, costs: &[f64]) -> (usize, f64) {
         let normal = self.normalisation.normalise(costs);
-        let along = |direction: &[f64]| normal.iter().zip(direction).map(|(a, b)| a * b).sum::<f64>();
-        let lengths = self.directions.iter().map(|direction| along(direction)).enumerate();
-        let (niche, length) =
-            lengths.fold((0, f64::NEG_INFINITY), |best, other| if other.1 > best.1 { other } else { best });
-        let off = normal.iter().zip(&self.directions[niche]).map(|(a, b)| (a - length * b).powi(2));
+        let (mut niche, mut length) = (0, f64::NEG_INFINITY);
+        // The inner loop of the whole search.
+        for (at, direction) in self.directions.chunks_exact(normal.len()).enumerate() {
+            let along = normal.iter().zip(direction).fold(0.0, |sum, (a, b)| sum + a * b);
+            if along > length {
+                (niche, length) = (at, along);
+            }
+        }
+        let direction = &self.directions[niche * normal.len()..];
+        let off = normal.iter().zip(direction).map(|(a, b)| (a - length * b).powi(2));
         (niche, off.sum::<f64>().sqrt())
     }
 }
