@@ -3,6 +3,7 @@
 //!
 //! Ask and tell of one evaluation, in CPU time, on the same problems with the same populations and generations; the median of three
 //! turns, each of ours and then of pymoo's. Then hypervolumes and sorting of the same points, beside moocore's and pymoo's.
+//! Where no Python is given and `python` has no pymoo, it says so and gives our times alone.
 
 #[path = "../tests/common/continuous.rs"]
 mod continuous;
@@ -165,44 +166,65 @@ fn fastest<R>(call: impl Fn() -> R) -> f64 {
     (0..3).map(time).fold(f64::INFINITY, f64::min)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values.get(values.len() / 2).copied()
+}
+
+/// Right-aligned, `-` where absent.
+fn cell(value: Option<f64>, decimals: usize) -> String {
+    value.map_or(format!("{:>12}", "-"), |value| format!("{value:>12.decimals$}"))
 }
 
 fn main() -> Result<()> {
-    let python = std::env::args().skip(1).find(|arg| !arg.starts_with("--")).unwrap_or("python".to_owned());
+    let given = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let fronts: Vec<_> = FRONTS.iter().map(|&(points, objectives)| front(points, objectives, &mut rng)).collect();
-    let turn = |_| -> Result<(Vec<f64>, Theirs)> {
-        Ok((SEARCHES.iter().map(ours).collect::<Result<_>>()?, theirs(&python, &fronts)?))
-    };
-    let turns: Vec<(Vec<f64>, Theirs)> = (0..TURNS).map(turn).collect::<Result<_>>()?;
-    let last = &turns[TURNS - 1].1;
-    println!("pymoo {}, compiled modules: {}; median of {TURNS} turns\n", last.version, last.compiled);
-    println!("{:<8}{:<8}{:>12}{:>12}{:>12}{:>8}", "search", "problem", "evaluations", "tegu, µs", "pymoo, µs", "ratio");
-    for (at, search) in SEARCHES.iter().enumerate() {
-        let ours = median(turns.iter().map(|(ours, _)| ours[at]).collect());
-        let theirs = median(turns.iter().map(|(_, theirs)| theirs.searches[at]).collect());
-        let evaluations = search.population * search.generations;
-        print!("{:<8}{:<8}{evaluations:>12}", search.sampler, search.problem);
-        println!("{ours:>12.2}{theirs:>12.2}{:>8.1}", theirs / ours);
+    let (mut of_ours, mut of_theirs) = (vec![], vec![]);
+    for turn in 0..TURNS {
+        of_ours.push(SEARCHES.iter().map(ours).collect::<Result<Vec<f64>>>()?);
+        if of_theirs.len() == turn {
+            match (theirs(given.as_deref().unwrap_or("python"), &fronts), &given) {
+                (Ok(theirs), _) => of_theirs.push(theirs),
+                (Err(error), Some(_)) => return Err(error),
+                (Err(error), None) => eprintln!("no times of pymoo's: {error:#}"),
+            }
+        }
+    }
+    match of_theirs.last() {
+        Some(last) => println!("pymoo {}, compiled modules: {}; median of {TURNS} turns", last.version, last.compiled),
+        None => println!("median of {TURNS} turns"),
     }
     println!(
-        "\n{:<8}{:<11}{:>12}{:>12}{:>12}{:>12}",
-        "points", "objectives", "volume, ms", "moocore", "sorting, ms", "pymoo"
+        "\n{:<8}{:<8}{:>12}{:>12}{:>12}{:>12}",
+        "search", "problem", "evaluations", "tegu, µs", "pymoo, µs", "ratio"
     );
+    for (at, search) in SEARCHES.iter().enumerate() {
+        let ours = median(of_ours.iter().map(|turn| turn[at]).collect()).context("no turns")?;
+        let theirs = median(of_theirs.iter().map(|turn| turn.searches[at]).collect());
+        let evaluations = search.population * search.generations;
+        print!("{:<8}{:<8}{evaluations:>12}{ours:>12.2}", search.sampler, search.problem);
+        println!("{}{}", cell(theirs, 2), cell(theirs.map(|theirs| theirs / ours), 1));
+    }
+    print!("\n{:<8}{:<11}{:>12}{:>12}", "points", "objectives", "volume, ms", "moocore");
+    println!("{:>12}{:>12}", "sorting, ms", "pymoo");
     for (at, points) in fronts.iter().enumerate() {
         let reference = vec![1.1; points[0].len()];
-        let (found, expected) = (hypervolume(points, &reference), last.fronts[at].hypervolume);
-        ensure!((found - expected).abs() <= 1e-9 * expected, "hypervolume {found}, moocore {expected}");
+        let found = hypervolume(points, &reference);
+        for expected in of_theirs.iter().map(|turn| turn.fronts[at].hypervolume) {
+            ensure!((found - expected).abs() <= 1e-9 * expected, "hypervolume {found}, moocore {expected}");
+        }
         let vectors: Vec<ObjectiveVector> = points.iter().cloned().map(ObjectiveVector::feasible).collect();
-        let (volume, sorting) =
-            (fastest(|| hypervolume(points, &reference)), fastest(|| non_dominated_fronts(&vectors)));
-        let least =
-            |of: fn(&TheirFront) -> f64| turns.iter().map(|turn| of(&turn.1.fronts[at])).fold(f64::INFINITY, f64::min);
-        print!("{:<8}{:<11}{volume:>12.2}{:>12.2}", points.len(), reference.len(), least(|front| front.hypervolume_ms));
-        println!("{sorting:>12.2}{:>12.2}", least(|front| front.sorting_ms));
+        let volume = fastest(|| hypervolume(points, &reference));
+        let sorting = fastest(|| non_dominated_fronts(&vectors));
+        let least = |of: fn(&TheirFront) -> f64| of_theirs.iter().map(|turn| of(&turn.fronts[at])).reduce(f64::min);
+        print!(
+            "{:<8}{:<11}{volume:>12.2}{}",
+            points.len(),
+            reference.len(),
+            cell(least(|front| front.hypervolume_ms), 2)
+        );
+        println!("{sorting:>12.2}{}", cell(least(|front| front.sorting_ms), 2));
     }
     Ok(())
 }
