@@ -4,13 +4,15 @@
 //! feasible dominates the infeasible; of two infeasible vectors the one with the lesser violation dominates.
 
 mod beyond_noise;
+mod front_quality;
 mod hypervolume;
 mod sort;
 
 use crate::objective::ObjectiveVector;
 
 pub use beyond_noise::{FrontBeyondNoise, Measured};
-pub use hypervolume::hypervolume;
+pub use front_quality::{Knee, igd_plus, knee};
+pub use hypervolume::{hypervolume, hypervolume_contributions};
 pub use sort::{crowding_distances, non_dominated_fronts};
 
 /// Whether `a` dominates `b`, constraints first.
@@ -70,14 +72,7 @@ impl<T> ParetoFront<T> {
     /// The members by cost: the first objective counts first; equal ones in the order in which they came.
     pub fn sorted(&self) -> Vec<&(T, ObjectiveVector)> {
         let mut members: Vec<_> = self.members.iter().collect();
-        let by_cost = |a: &[f64], b: &[f64]| {
-            a.iter()
-                .zip(b)
-                .map(|(a, b)| a.total_cmp(b))
-                .find(|order| order.is_ne())
-                .unwrap_or(std::cmp::Ordering::Equal)
-        };
-        members.sort_by(|(_, a), (_, b)| by_cost(a.costs(), b.costs()));
+        members.sort_by(|(_, a), (_, b)| sort::lexicographic(a.costs(), b.costs()));
         members
     }
 

@@ -54,6 +54,78 @@ fn crowding_is_pymoos() {
     assert!(found.iter().zip(expected).all(|(a, b)| *a == b || close(*a, b)), "{found:?}");
 }
 
+/// A set of tests/data/pareto.json.
+#[derive(serde::Deserialize)]
+struct Case {
+    name: String,
+    points: Vec<Vec<f64>>,
+    target: Vec<Vec<f64>>,
+    ranks: Vec<usize>,
+    /// 1e300 is infinite; empty where the set has ties.
+    crowding: Vec<f64>,
+    hypervolume: f64,
+    contributions: Vec<f64>,
+    igd_plus: f64,
+}
+
+#[test]
+fn everything_is_pymoos() {
+    let cases: Vec<Case> = serde_json::from_str(include_str!("../../tests/data/pareto.json")).unwrap();
+    assert_eq!(cases.len(), 8);
+    for Case { name, points, target, ranks, crowding, hypervolume: volume, contributions, igd_plus: igd } in cases {
+        let mut found = vec![usize::MAX; points.len()];
+        for (rank, front) in non_dominated_fronts(&feasible(&points)).iter().enumerate() {
+            assert!(front.is_sorted(), "{name}");
+            front.iter().for_each(|&at| found[at] = rank);
+        }
+        assert_eq!(found, ranks, "{name}");
+        let reference = vec![1.1; points[0].len()];
+        assert!(close(hypervolume(&points, &reference), volume), "{name}");
+        let found = hypervolume_contributions(&points, &reference);
+        assert!(found.iter().zip(&contributions).all(|(a, b)| close(*a, *b)), "{name}: {found:?} {contributions:?}");
+        assert!(found.iter().zip(&contributions).all(|(a, b)| (*a == 0.0) == (*b < 1e-14)), "{name}");
+        assert!(close(igd_plus(&points, &target).unwrap(), igd), "{name}");
+        let found = crowding_distances(&points);
+        assert!(found.iter().zip(&crowding).all(|(a, b)| close(a.min(1e300), *b)), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn igd_plus_of_sets() {
+    let check = |points: &[[f64; 2]], target: &[[f64; 2]], expected: Option<f64>| {
+        assert_eq!(igd_plus(points, target), expected, "{points:?}");
+    };
+    check(&[], &[[0.0, 0.0]], None);
+    check(&[[0.0, 0.0]], &[], None);
+    check(&[[3.0, 4.0]], &[[0.0, 0.0], [3.0, 4.0]], Some(2.5));
+    // Only where it is worse: (10, 0)'s first cost, not its second.
+    check(&[[11.0, 0.0]], &[[10.0, 5.0]], Some(1.0));
+}
+
+#[test]
+fn knees() {
+    let check = |front: &[&[f64]], expected: Option<(usize, f64)>| {
+        let found = knee(front).map(|knee| (knee.at, knee.bulge));
+        let same = match (found, expected) {
+            (Some((at, a)), Some((expected, b))) => at == expected && close(a, b),
+            (found, expected) => found == expected,
+        };
+        assert!(same, "{front:?}: {found:?}");
+    };
+    check(&[], None);
+    check(&[&[7.0, 7.0]], Some((0, 0.0)));
+    // A line has none, a front that bulges outwards neither: the end with the least first cost.
+    check(&[&[2.0, 0.0], &[1.0, 1.0], &[0.0, 2.0]], Some((2, 0.0)));
+    check(&[&[2.0, 0.0], &[1.5, 1.5], &[0.0, 2.0]], Some((2, 0.0)));
+    // Units do not count, nor an objective in which all are equal.
+    let at = (1.0 - 0.2 - 0.3) / 2f64.sqrt();
+    check(&[&[0.0, 1000.0], &[0.4, 400.0], &[0.2, 300.0], &[1.0, 0.0]], Some((2, at)));
+    check(&[&[0.0, 1000.0, 5.0], &[0.4, 400.0, 5.0], &[0.2, 300.0, 5.0], &[1.0, 0.0, 5.0]], Some((2, at)));
+    let front: Vec<[f64; 2]> = (0..=100).map(|x| f64::from(x) / 100.0).map(|x| [x, (1.0 - x.sqrt()).powi(2)]).collect();
+    assert_eq!(knee(&front).unwrap().at, 25, "where the slope is that of the line between the ends");
+    check(&[&[1.0, 0.0, 0.0], &[0.0, 1.0, 0.0], &[0.0, 0.0, 1.0], &[0.2, 0.2, 0.2]], Some((3, 0.4 / 3f64.sqrt())));
+}
+
 #[test]
 fn small_hypervolumes() {
     let check = |points: &[&[f64]], reference: &[f64], expected: f64| {
@@ -133,6 +205,30 @@ proptest! {
         for (at, front) in fronts.iter().enumerate() {
             prop_assert!(front.iter().all(|&a| front.iter().all(|&b| !dominates(&v[a], &v[b]))));
             prop_assert!(at == 0 || front.iter().all(|&a| fronts[at - 1].iter().any(|&b| dominates(&v[b], &v[a]))));
+        }
+    }
+
+    #[test]
+    fn ranks_are_those_of_peeling(v in vectors(), objectives in 1usize..4) {
+        let cut = |v: &ObjectiveVector| ObjectiveVector::new(v.costs()[..objectives].to_vec(), v.violation());
+        let v: Vec<ObjectiveVector> = v.iter().map(cut).collect();
+        let mut rest: Vec<usize> = (0..v.len()).collect();
+        for front in non_dominated_fronts(&v) {
+            let (best, worse): (Vec<usize>, Vec<usize>) =
+                rest.iter().copied().partition(|&a| !rest.iter().any(|&b| dominates(&v[b], &v[a])));
+            prop_assert_eq!(front, best);
+            rest = worse;
+        }
+        prop_assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn contributions_are_what_is_lost(p in any_points()) {
+        let found = hypervolume_contributions(&p, &vec![1.0; p.first().map_or(2, Vec::len)]);
+        for (at, contribution) in found.into_iter().enumerate() {
+            let mut without = p.clone();
+            without.remove(at);
+            prop_assert!(close(hv(&p) - hv(&without), contribution));
         }
     }
 

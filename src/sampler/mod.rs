@@ -4,8 +4,11 @@
 //! encode it. It is a function of its seed and of what it was told: the same calls give the same genotypes, so a study
 //! is resumed by replaying its trials.
 
+mod age_moea;
 mod draws;
+mod generational;
 mod nsga2;
+mod nsga3;
 mod options;
 mod random;
 mod variation;
@@ -15,7 +18,10 @@ use crate::objective::ObjectiveVector;
 use std::fmt;
 use std::sync::Arc;
 
-pub use nsga2::{Nsga2, Nsga2Options};
+pub use age_moea::{AdaptiveGeometry, AgeMoea};
+pub use generational::{Fitness, Generational, GenerationalOptions, Genes, Member, Survival, Survivor, Variation};
+pub use nsga2::{Nsga2, Nsga2Options, RankAndCrowding};
+pub use nsga3::{Nsga3, Nsga3Options, ReferenceDirections, das_dennis, layers as direction_layers};
 pub use options::{Problem, SamplerOptions};
 pub use random::RandomSearch;
 

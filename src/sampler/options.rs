@@ -1,6 +1,9 @@
 //! The strategies by name, with their options: what a config holds, and a sampler is made of.
 
-use super::{GeneSpace, Nsga2, Nsga2Options, RandomSearch, Sampler, SamplerError};
+use super::{
+    AgeMoea, GeneSpace, GenerationalOptions, Nsga2, Nsga2Options, Nsga3, Nsga3Options, RandomSearch, Sampler,
+    SamplerError,
+};
 use serde::{Deserialize, Serialize};
 
 /// What is searched, as far as strategies know it.
@@ -18,6 +21,10 @@ pub struct Problem {
 pub enum SamplerOptions {
     /// NSGA-II.
     Nsga2(Nsga2Options),
+    /// NSGA-III, for three objectives and more.
+    Nsga3(Nsga3Options),
+    /// AGE-MOEA.
+    AgeMoea(GenerationalOptions),
     /// Uniform draws without repetition.
     Random,
 }
@@ -37,6 +44,8 @@ impl SamplerOptions {
         let space = problem.space.clone();
         Ok(match self {
             Self::Nsga2(options) => Box::new(Nsga2::new(space, options.clone(), seed)?),
+            Self::Nsga3(options) => Box::new(Nsga3::new(problem, options, seed)?),
+            Self::AgeMoea(options) => Box::new(AgeMoea::new(space, options, seed)?),
             Self::Random => Box::new(RandomSearch::new(space, seed)),
         })
     }

@@ -19,8 +19,22 @@ fn nsga2(space: GeneSpace, seed: u64) -> Nsga2 {
     Nsga2::new(space, Nsga2Options::default(), seed).unwrap()
 }
 
-fn samplers(space: &GeneSpace, seed: u64) -> [Box<dyn Sampler>; 2] {
-    [Box::new(RandomSearch::new(space.clone(), seed)), Box::new(nsga2(space.clone(), seed))]
+fn nsga3(space: GeneSpace, seed: u64) -> Nsga3 {
+    Nsga3::new(&Problem { space, objectives: 2 }, &Nsga3Options::default(), seed).unwrap()
+}
+
+fn age_moea(space: GeneSpace, seed: u64) -> AgeMoea {
+    AgeMoea::new(space, &GenerationalOptions::default(), seed).unwrap()
+}
+
+/// Random search, and those that are to beat it.
+fn samplers(space: &GeneSpace, seed: u64) -> [Box<dyn Sampler>; 4] {
+    [
+        Box::new(RandomSearch::new(space.clone(), seed)),
+        Box::new(nsga2(space.clone(), seed)),
+        Box::new(nsga3(space.clone(), seed)),
+        Box::new(age_moea(space.clone(), seed)),
+    ]
 }
 
 /// Two costs that pull against each other: an operator's price, and an error that falls with it by a gain of its own
@@ -61,20 +75,22 @@ fn front_volume(archive: &[Genotype]) -> f64 {
 }
 
 #[test]
-fn nsga2_beats_random_search() {
+fn generations_beat_random_search() {
     let check = |choices: &[usize], evaluations: usize| {
         const SEEDS: u64 = 24;
-        let gains: Vec<f64> = (0..SEEDS)
+        let volumes: Vec<[f64; 4]> = (0..SEEDS)
             .map(|seed| {
-                let [random, nsga2] = samplers(&space(choices), seed)
-                    .map(|mut sampler| front_volume(&run(sampler.as_mut(), evaluations, 16, 0)));
-                nsga2 / random - 1.0
+                samplers(&space(choices), seed)
+                    .map(|mut sampler| front_volume(&run(sampler.as_mut(), evaluations, 16, 0)))
             })
             .collect();
-        let mean = gains.iter().sum::<f64>() / SEEDS as f64;
-        let variance = gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>() / (SEEDS - 1) as f64;
-        let error = (variance / SEEDS as f64).sqrt();
-        assert!(mean > 4.0 * error, "{choices:?}: mean gain {mean} with a standard error of {error}");
+        for at in 1..4 {
+            let gains: Vec<f64> = volumes.iter().map(|volumes| volumes[at] / volumes[0] - 1.0).collect();
+            let mean = gains.iter().sum::<f64>() / SEEDS as f64;
+            let variance = gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>() / (SEEDS - 1) as f64;
+            let error = (variance / SEEDS as f64).sqrt();
+            assert!(mean > 4.0 * error, "{at}, {choices:?}: mean gain {mean} with a standard error of {error}");
+        }
     };
     check(&[5; 6], 200);
     check(&[3; 8], 200);
@@ -83,7 +99,7 @@ fn nsga2_beats_random_search() {
 #[test]
 fn a_search_is_a_function_of_its_seed() {
     let space = space(&[4; 6]);
-    for at in 0..2 {
+    for at in 0..4 {
         let archive = |seed: u64, batch: usize| run(samplers(&space, seed)[at].as_mut(), 100, batch, 5);
         assert_eq!(archive(1, 16), archive(1, 16));
         assert_eq!(archive(1, 16), archive(1, 1), "one at a time");
@@ -94,14 +110,15 @@ fn a_search_is_a_function_of_its_seed() {
 
 #[test]
 fn the_first_generation_is_random_searchs() {
-    let [mut random, mut nsga2] = samplers(&sums(&[9; 8]), 3);
-    assert_eq!(random.ask(16), nsga2.ask(16));
+    let [mut random, mut others @ ..] = samplers(&sums(&[9; 8]), 3);
+    let first = random.ask(16);
+    others.iter_mut().for_each(|sampler| assert_eq!(sampler.ask(16), first, "{}", sampler.name()));
 }
 
 #[test]
 fn the_order_of_telling_does_not_count() {
-    let archive = |backwards: bool| {
-        let mut sampler = nsga2(space(&[4; 6]), 4);
+    let archive = |at: usize, backwards: bool| {
+        let sampler = &mut samplers(&space(&[4; 6]), 4)[at];
         let mut archive = vec![];
         for _ in 0..6 {
             let mut genotypes = [sampler.ask(10), sampler.ask(10)].concat();
@@ -114,7 +131,7 @@ fn the_order_of_telling_does_not_count() {
         }
         archive
     };
-    assert_eq!(archive(false), archive(true));
+    (1..4).for_each(|at| assert_eq!(archive(at, false), archive(at, true)));
 }
 
 #[test]
@@ -134,38 +151,67 @@ fn every_architecture_comes_once_until_none_is_left() {
 
 #[test]
 fn failed_trials_do_not_stop_a_search_and_do_not_breed() {
-    let mut sampler = nsga2(space(&[5; 6]), 6);
-    for genotype in sampler.ask(16) {
-        sampler.tell(&genotype, None);
-    }
-    assert_eq!(sampler.ask(16).len(), 16, "a generation of failures alone");
+    for at in 1..4 {
+        let sampler = &mut samplers(&space(&[5; 6]), 6)[at];
+        for genotype in sampler.ask(16) {
+            sampler.tell(&genotype, None);
+        }
+        assert_eq!(sampler.ask(16).len(), 16, "a generation of failures alone");
 
-    let volume = |failing| {
-        let mut sampler = nsga2(space(&[5; 6]), 6);
-        front_volume(
-            &run(&mut sampler, 160, 16, failing)
-                .into_iter()
-                .filter(|g| evaluate(g, failing).is_some())
-                .collect::<Vec<_>>(),
-        )
-    };
-    assert!(volume(3) > 0.9 * volume(0), "{} with failures, {} without", volume(3), volume(0));
+        let volume = |failing| -> f64 {
+            let of = |seed| {
+                let archive = run(samplers(&space(&[5; 6]), seed)[at].as_mut(), 160, 16, failing);
+                let measured = archive.into_iter().filter(|genotype| evaluate(genotype, failing).is_some());
+                front_volume(&measured.collect::<Vec<_>>())
+            };
+            (0..8).map(of).sum()
+        };
+        let (with, without) = (volume(3), volume(0));
+        assert!(with > 0.9 * without, "{at}: {with} with failures, {without} without");
+    }
 }
 
 #[test]
 fn constraints_steer() {
     let limit = 90.0;
-    let mut sampler = nsga2(space(&[5; 6]), 7);
-    let mut feasible = [0; 10];
-    for count in &mut feasible {
-        for genotype in sampler.ask(16) {
-            let vector = evaluate(&genotype, 0).unwrap();
-            let violation = (vector.costs()[0] / limit - 1.0).max(0.0);
-            *count += usize::from(violation == 0.0);
-            sampler.tell(&genotype, Some(&ObjectiveVector::new(vector.costs().to_vec(), violation)));
+    for at in 1..4 {
+        let sampler = &mut samplers(&space(&[5; 6]), 7)[at];
+        let mut feasible = [0; 10];
+        for count in &mut feasible {
+            for genotype in sampler.ask(16) {
+                let vector = evaluate(&genotype, 0).unwrap();
+                let violation = (vector.costs()[0] / limit - 1.0).max(0.0);
+                *count += usize::from(violation == 0.0);
+                sampler.tell(&genotype, Some(&ObjectiveVector::new(vector.costs().to_vec(), violation)));
+            }
+        }
+        assert!(feasible[0] < 8 && feasible[7..].iter().sum::<usize>() >= 33, "{at}: {feasible:?}");
+    }
+}
+
+/// One objective, and five: nothing assumes two.
+#[test]
+fn any_number_of_objectives() {
+    for objectives in [1, 5] {
+        let (space, population) = (space(&[4; 6]), Some(20));
+        let problem = Problem { space: space.clone(), objectives };
+        let nsga3 = Nsga3Options { population, ..Default::default() };
+        for options in [SamplerOptions::Nsga3(nsga3), SamplerOptions::AgeMoea(Default::default())] {
+            let mut sampler = options.sampler(&problem, 3).unwrap();
+            let mut means = vec![];
+            for _ in 0..8 {
+                let asked = sampler.ask(20);
+                let price = |genotype: &Genotype| -> Vec<f64> {
+                    (0..objectives)
+                        .map(|k| genotype.genes().iter().map(|&gene| f64::from(gene) + k as f64).sum())
+                        .collect()
+                };
+                means.push(asked.iter().map(|genotype| price(genotype)[0]).sum::<f64>() / asked.len() as f64);
+                asked.iter().for_each(|x| sampler.tell(x, Some(&ObjectiveVector::feasible(price(x)))));
+            }
+            assert!(means[7] < means[0] - 2.0, "{objectives} objectives, {}: {means:?}", sampler.name());
         }
     }
-    assert!(feasible[0] < 8 && feasible[9] >= 12, "{feasible:?}");
 }
 
 #[test]
@@ -176,7 +222,40 @@ fn bad_options_are_named() {
     check(Nsga2Options { population: 1, ..Default::default() }, "population is 1: expected 2 or more");
     let mutation = Nsga2Options { mutation: Some(1.5), ..Default::default() };
     check(mutation, "mutation is 1.5: expected a probability from 0 to 1");
+    let check = |options: Nsga3Options, expected: &str| {
+        let problem = Problem { space: space(&[2; 3]), objectives: 3 };
+        assert_eq!(Nsga3::new(&problem, &options, 1).unwrap_err().to_string(), expected);
+    };
+    let nsga3 = Nsga3Options::default;
+    let population = Nsga3Options { population: Some(90), partitions: Some(12), ..nsga3() };
+    check(population, "population is 90: expected as many as there are reference directions");
+    check(
+        Nsga3Options { population: Some(1), ..nsga3() },
+        "population is 1: expected as many as there are reference directions",
+    );
+    check(Nsga3Options { partitions: Some(0), ..nsga3() }, "partitions is 0: expected 1 or more");
+    check(
+        Nsga3Options { inner_partitions: Some(2), ..nsga3() },
+        "inner_partitions is 2: expected partitions beside it",
+    );
+    let many = Nsga3Options { partitions: Some(1000), ..nsga3() };
+    check(many, "partitions is 1000: expected few enough for at most 10,000 reference directions");
+    check(Nsga3Options { crossover: -1.0, ..nsga3() }, "crossover is -1: expected a probability from 0 to 1");
     let choices = |choices: &[usize]| GeneSpace::new(choices.to_vec(), Arc::new(|_| None)).unwrap_err().to_string();
     assert_eq!(choices(&[]), "search space without decisions");
     assert_eq!(choices(&[2, 300]), "decision 1 has 300 choices: expected 1 to 256");
+}
+
+/// So that a study of an earlier version is resumed: the same seed gives the same archive.
+#[test]
+fn archives_stay_what_they_were() {
+    let check = |sampler: &mut dyn Sampler, failing: usize, expected: u64| {
+        let archive = run(sampler, 200, 16, failing);
+        let genes = archive.iter().flat_map(|genotype| genotype.genes());
+        let digest = genes
+            .fold(0xcbf2_9ce4_8422_2325u64, |hash, &gene| (hash ^ u64::from(gene)).wrapping_mul(0x0000_0100_0000_01b3));
+        assert_eq!(digest, expected, "{}", sampler.name());
+    };
+    check(&mut nsga2(space(&[5; 6]), 1), 0, 1_543_178_947_957_079_562);
+    check(&mut nsga2(space(&[3, 7, 1, 2, 9]), 2), 4, 951_493_703_866_039_738);
 }
