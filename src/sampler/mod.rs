@@ -4,10 +4,21 @@
 //! encode it. It is a function of its seed and of what it was told: the same calls give the same genotypes, so a study
 //! is resumed by replaying its trials.
 
+mod ageing_evolution;
 mod draws;
+mod grid;
+mod local_search;
+mod metrics;
 mod nsga2;
 mod options;
 mod random;
+mod reinforce;
+mod robot;
+mod rounds;
+mod scalar;
+mod successive_halving;
+mod te_nas;
+mod teg_evolution;
 mod variation;
 
 use crate::genotype::{ArchId, Genotype};
@@ -15,9 +26,19 @@ use crate::objective::ObjectiveVector;
 use std::fmt;
 use std::sync::Arc;
 
+pub use ageing_evolution::AgeingEvolutionOptions;
+pub use grid::Grid;
+pub use local_search::{Improvement, LocalSearchOptions};
+pub use metrics::Metrics;
 pub use nsga2::{Nsga2, Nsga2Options};
 pub use options::{Problem, SamplerOptions};
 pub use random::RandomSearch;
+pub use reinforce::ReinforceOptions;
+pub use robot::RobotOptions;
+pub use scalar::{Scalarize, Weights};
+pub use successive_halving::SuccessiveHalvingOptions;
+pub use te_nas::TeNasOptions;
+pub use teg_evolution::TegEvolutionOptions;
 
 /// A search strategy.
 pub trait Sampler: Send {
@@ -101,6 +122,29 @@ pub enum SamplerError {
         /// What is allowed.
         expected: &'static str,
     },
+    /// A strategy that goes by metrics, and none are given.
+    #[error("`{sampler}` goes by metrics of architectures, and there are none here")]
+    NoMetrics {
+        /// The strategy.
+        sampler: &'static str,
+    },
+    /// A metric that is not there.
+    #[error("no metric `{name}`: expected one of {known}")]
+    Metric {
+        /// What was asked for.
+        name: String,
+        /// Those that are there.
+        known: String,
+    },
+}
+
+/// Checks an option that counts things.
+fn at_least(field: &'static str, value: usize, least: usize) -> Result<(), SamplerError> {
+    let expected = match least {
+        1 => "1 or more",
+        _ => "2 or more",
+    };
+    if value < least { Err(SamplerError::Option { field, value: value as f64, expected }) } else { Ok(()) }
 }
 
 #[cfg(test)]

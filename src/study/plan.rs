@@ -178,7 +178,7 @@ impl Plan {
     }
 
     fn start(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler>, StudyError> {
-        let problem = Problem { space: self.genes()?, objectives: self.objectives.as_slice().len() };
+        let problem = Problem::new(self.genes()?, self.objectives.as_slice().len());
         options.sampler(&problem, self.config.seed).map_err(|error| self.sampler_error(&error))
     }
 
