@@ -29,7 +29,7 @@ use std::sync::Arc;
 pub use ageing_evolution::AgeingEvolutionOptions;
 pub use grid::Grid;
 pub use local_search::{Improvement, LocalSearchOptions};
-pub use metrics::Metrics;
+pub use metrics::{Measure, Metrics};
 pub use nsga2::{Nsga2, Nsga2Options};
 pub use options::{Problem, SamplerOptions};
 pub use random::RandomSearch;
