@@ -28,4 +28,5 @@ pub mod sampler;
 pub mod space;
 pub mod statistics;
 pub mod study;
+pub mod tabular;
 pub mod yaml;

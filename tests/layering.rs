@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules on the way of a candidate. A module may import from those before it, and why it stands where it does.
-const ORDER: [(&str, &str); 21] = [
+const ORDER: [(&str, &str); 22] = [
     ("yaml", "reads any YAML, knows nothing of its contents"),
     ("statistics", "statistics of plain numbers"),
     ("genotype", "names an architecture, whatever the space; writes digests"),
@@ -24,6 +24,7 @@ const ORDER: [(&str, &str); 21] = [
     ("lut", "predicts what a device would measure"),
     ("pareto", "compares vectors of objectives"),
     ("sampler", "proposes genotypes, told how good the last ones are"),
+    ("tabular", "runs samplers where the truth is known"),
     ("config", "the sections of the modules before it, in one file"),
     ("study", "the loop and its store"),
     ("report", "what a study found"),

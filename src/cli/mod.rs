@@ -3,6 +3,7 @@
 //! Exit codes: 0 all went well, 1 it failed, 2 the input is at fault (arguments, a config, a space, a profile, a
 //! model), 130 interrupted.
 
+mod bench;
 mod correlate;
 mod export;
 mod indicators;
@@ -23,6 +24,7 @@ use crate::quality::TruthError;
 use crate::space::SpaceError;
 use crate::study::StudyError;
 use crate::study::store::StoreError;
+use crate::tabular::TableError;
 use crate::yaml::YamlError;
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -56,6 +58,8 @@ enum Command {
     Indicators(indicators::Args),
     /// Hold every indicator against the accuracies of trained networks
     Correlate(correlate::Args),
+    /// Compare search strategies on a table of known values
+    Bench(bench::Args),
     /// Write one architecture as ONNX
     Export(export::Args),
     /// Measure the latency of any ONNX model
@@ -96,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Score(args) => score::run(args, cli.quiet),
         Command::Indicators(args) => indicators::run(args),
         Command::Correlate(args) => correlate::run(args, cli.quiet),
+        Command::Bench(args) => bench::run(args, cli.quiet),
         Command::Export(args) => export::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Lut(args) => lut::run(args, cli.quiet),
@@ -132,6 +137,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         || error.is::<SpaceError>()
         || error.is::<ProfileError>()
         || error.is::<TruthError>()
+        || error.is::<TableError>()
         || error.downcast_ref().is_some_and(DeviceError::is_input)
         || error.downcast_ref().is_some_and(LutError::is_input)
         || error.downcast_ref().is_some_and(StoreError::is_input)

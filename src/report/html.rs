@@ -6,6 +6,7 @@
 use super::StudyReport;
 use crate::lut::{LatencyTable, Validation};
 use crate::quality::Correlations;
+use crate::tabular::Bench;
 use serde_json::{Value, json};
 
 const HEAD: &str = include_str!("head.html");
@@ -16,6 +17,8 @@ const PLOTS: &str = include_str!("plots.js");
 const SCRIPT: &str = concat!(include_str!("trajectory.js"), include_str!("report.js"));
 const CORRELATIONS: &str = include_str!("correlations.html");
 const CORRELATIONS_SCRIPT: &str = include_str!("correlations.js");
+const SAMPLERS: &str = include_str!("samplers.html");
+const SAMPLERS_SCRIPT: &str = include_str!("samplers.js");
 const VALIDATION: &str = include_str!("validation.html");
 const VALIDATION_SCRIPT: &str = include_str!("validation.js");
 
@@ -36,6 +39,15 @@ pub fn correlations(correlations: &Correlations, truth: &[f64]) -> String {
     }
     let title = format!("{}, {}", correlations.space, correlations.column);
     with_script(CORRELATIONS, &title, &data, CORRELATIONS_SCRIPT)
+}
+
+/// The page of search strategies on a table.
+pub fn samplers(bench: &Bench) -> String {
+    let mut data = serde_json::to_value(bench).expect("maps with text keys and numbers are JSON");
+    // A seed may have more digits than JavaScript's numbers hold.
+    data["seed"] = Value::String(bench.seed.to_string());
+    let columns: Vec<&str> = bench.objectives.iter().map(|objective| objective.name.as_str()).collect();
+    with_script(SAMPLERS, &columns.join(", "), &data, SAMPLERS_SCRIPT)
 }
 
 /// The page of lookup tables that are held against measurements, the first one being what it is about.

@@ -9,6 +9,7 @@ use crate::objective::Direction;
 use crate::quality::{Correlations, QualityFacts};
 use crate::study::REPORTS;
 use crate::study::store::StoreError;
+use crate::tabular::Bench;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -401,6 +402,14 @@ pub fn write(report: &StudyReport, folder: &Path) -> Result<(), ReportError> {
 /// If the file can't be written.
 pub fn write_correlations(correlations: &Correlations, truth: &[f64], path: &Path) -> Result<(), ReportError> {
     replace(path, &html::correlations(correlations, truth))
+}
+
+/// Writes the page of search strategies on a table.
+///
+/// # Errors
+/// If the file can't be written.
+pub fn write_samplers(bench: &Bench, path: &Path) -> Result<(), ReportError> {
+    replace(path, &html::samplers(bench))
 }
 
 /// Writes the page of lookup tables that are held against measurements, the first one being what it is about.

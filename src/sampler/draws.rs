@@ -48,6 +48,11 @@ impl Draws {
                 return Some(genotype);
             }
         }
+        self.walk()
+    }
+
+    /// The next genotype in the order of genes whose architecture was not drawn before. `None` when no more is found.
+    pub fn walk(&mut self) -> Option<Genotype> {
         for _ in 0..WALK {
             let genotype = self.walk.take()?;
             self.walk = successor(&genotype, self.space.choices());

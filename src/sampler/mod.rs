@@ -5,12 +5,23 @@
 //! is resumed by replaying its trials.
 
 mod age_moea;
+mod ageing_evolution;
 mod draws;
 mod generational;
+mod grid;
+mod local_search;
+mod metrics;
 mod nsga2;
 mod nsga3;
 mod options;
 mod random;
+mod reinforce;
+mod robot;
+mod rounds;
+mod scalar;
+mod successive_halving;
+mod te_nas;
+mod teg_evolution;
 mod variation;
 
 use crate::genotype::{ArchId, Genotype};
@@ -19,11 +30,21 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use age_moea::{AdaptiveGeometry, AgeMoea};
+pub use ageing_evolution::AgeingEvolutionOptions;
 pub use generational::{Fitness, Generational, GenerationalOptions, Genes, Member, Survival, Survivor, Variation};
+pub use grid::Grid;
+pub use local_search::{Improvement, LocalSearchOptions};
+pub use metrics::{Measure, Metrics};
 pub use nsga2::{Nsga2, Nsga2Options, RankAndCrowding};
 pub use nsga3::{Nsga3, Nsga3Options, ReferenceDirections, das_dennis, layers as direction_layers};
 pub use options::{Problem, SamplerOptions};
 pub use random::RandomSearch;
+pub use reinforce::ReinforceOptions;
+pub use robot::RobotOptions;
+pub use scalar::{Scalarize, Weights};
+pub use successive_halving::SuccessiveHalvingOptions;
+pub use te_nas::TeNasOptions;
+pub use teg_evolution::TegEvolutionOptions;
 
 /// A search strategy.
 pub trait Sampler: Send {
@@ -107,6 +128,29 @@ pub enum SamplerError {
         /// What is allowed.
         expected: &'static str,
     },
+    /// A strategy that goes by metrics, and none are given.
+    #[error("`{sampler}` goes by metrics of architectures, and there are none here")]
+    NoMetrics {
+        /// The strategy.
+        sampler: &'static str,
+    },
+    /// A metric that is not there.
+    #[error("no metric `{name}`: expected one of {known}")]
+    Metric {
+        /// What was asked for.
+        name: String,
+        /// Those that are there.
+        known: String,
+    },
+}
+
+/// Checks an option that counts things.
+fn at_least(field: &'static str, value: usize, least: usize) -> Result<(), SamplerError> {
+    let expected = match least {
+        1 => "1 or more",
+        _ => "2 or more",
+    };
+    if value < least { Err(SamplerError::Option { field, value: value as f64, expected }) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The strategies by name, with their options: what a config holds, and a sampler is made of.
 
 use super::{
-    AgeMoea, GeneSpace, GenerationalOptions, Nsga2, Nsga2Options, Nsga3, Nsga3Options, RandomSearch, Sampler,
-    SamplerError,
+    AgeMoea, AgeingEvolutionOptions, GeneSpace, GenerationalOptions, Grid, LocalSearchOptions, Metrics, Nsga2,
+    Nsga2Options, Nsga3, Nsga3Options, RandomSearch, ReinforceOptions, RobotOptions, Sampler, SamplerError,
+    SuccessiveHalvingOptions, TeNasOptions, TegEvolutionOptions,
 };
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,15 @@ pub struct Problem {
     pub space: GeneSpace,
     /// How many objectives a trial has.
     pub objectives: usize,
+    /// Figures that cost little beside a trial, where there are some.
+    pub metrics: Option<Metrics>,
+}
+
+impl Problem {
+    /// A problem without metrics.
+    pub fn new(space: GeneSpace, objectives: usize) -> Self {
+        Self { space, objectives, metrics: None }
+    }
 }
 
 /// A search strategy.
@@ -27,6 +37,22 @@ pub enum SamplerOptions {
     AgeMoea(GenerationalOptions),
     /// Uniform draws without repetition.
     Random,
+    /// Every architecture, in the order of genes.
+    Grid,
+    /// Hill climbing with restarts; Pareto local search.
+    LocalSearch(LocalSearchOptions),
+    /// Ageing evolution.
+    AgeingEvolution(AgeingEvolutionOptions),
+    /// TEG-NAS's evolution.
+    TegEvolution(TegEvolutionOptions),
+    /// TEG-NAS's policy gradient.
+    Reinforce(ReinforceOptions),
+    /// TE-NAS's pruning.
+    TeNas(TeNasOptions),
+    /// Weights of metrics by Bayesian optimisation; needs metrics.
+    Robot(RobotOptions),
+    /// The best of many by cheap metrics; needs metrics.
+    SuccessiveHalving(SuccessiveHalvingOptions),
 }
 
 impl Default for SamplerOptions {
@@ -36,10 +62,44 @@ impl Default for SamplerOptions {
 }
 
 impl SamplerOptions {
+    /// Every strategy with its default options.
+    pub fn all() -> Vec<Self> {
+        vec![
+            Self::Random,
+            Self::Grid,
+            Self::LocalSearch(LocalSearchOptions::default()),
+            Self::AgeingEvolution(AgeingEvolutionOptions::default()),
+            Self::TegEvolution(TegEvolutionOptions::default()),
+            Self::Reinforce(ReinforceOptions::default()),
+            Self::Nsga2(Nsga2Options::default()),
+            Self::Nsga3(Nsga3Options::default()),
+            Self::AgeMoea(GenerationalOptions::default()),
+            Self::TeNas(TeNasOptions::default()),
+            Self::Robot(RobotOptions::default()),
+            Self::SuccessiveHalving(SuccessiveHalvingOptions::default()),
+        ]
+    }
+
+    /// Its name, as configs have it.
+    ///
+    /// # Panics
+    /// Never: options are JSON.
+    pub fn name(&self) -> String {
+        match serde_json::to_value(self).expect("options are JSON") {
+            serde_json::Value::Object(map) => map.keys().next().cloned().unwrap_or_default(),
+            name => name.as_str().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// Whether it can do nothing without metrics.
+    pub fn needs_metrics(&self) -> bool {
+        matches!(self, Self::Robot(_) | Self::SuccessiveHalving(_))
+    }
+
     /// The strategy at its start.
     ///
     /// # Errors
-    /// If an option is out of its range.
+    /// If an option is out of its range, or the problem lacks what the strategy needs.
     pub fn sampler(&self, problem: &Problem, seed: u64) -> Result<Box<dyn Sampler>, SamplerError> {
         let space = problem.space.clone();
         Ok(match self {
@@ -47,6 +107,14 @@ impl SamplerOptions {
             Self::Nsga3(options) => Box::new(Nsga3::new(problem, options, seed)?),
             Self::AgeMoea(options) => Box::new(AgeMoea::new(space, options, seed)?),
             Self::Random => Box::new(RandomSearch::new(space, seed)),
+            Self::Grid => Box::new(Grid::new(space)),
+            Self::LocalSearch(options) => options.sampler(problem, seed)?,
+            Self::AgeingEvolution(options) => options.sampler(problem, seed)?,
+            Self::TegEvolution(options) => options.sampler(problem, seed)?,
+            Self::Reinforce(options) => options.sampler(problem, seed)?,
+            Self::TeNas(options) => options.sampler(problem, seed)?,
+            Self::Robot(options) => options.sampler(problem, seed)?,
+            Self::SuccessiveHalving(options) => options.sampler(problem, seed)?,
         })
     }
 }

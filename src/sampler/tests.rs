@@ -20,7 +20,7 @@ fn nsga2(space: GeneSpace, seed: u64) -> Nsga2 {
 }
 
 fn nsga3(space: GeneSpace, seed: u64) -> Nsga3 {
-    Nsga3::new(&Problem { space, objectives: 2 }, &Nsga3Options::default(), seed).unwrap()
+    Nsga3::new(&Problem::new(space, 2), &Nsga3Options::default(), seed).unwrap()
 }
 
 fn age_moea(space: GeneSpace, seed: u64) -> AgeMoea {
@@ -35,6 +35,56 @@ fn samplers(space: &GeneSpace, seed: u64) -> [Box<dyn Sampler>; 4] {
         Box::new(nsga3(space.clone(), seed)),
         Box::new(age_moea(space.clone(), seed)),
     ]
+}
+
+/// Two objectives, and two metrics that say something of them; the second fails for some architectures.
+fn problem(space: &GeneSpace) -> Problem {
+    let measure = |metric: usize, genotypes: &[Genotype]| {
+        let value = |genotype: &Genotype| match metric {
+            0 => Some(genotype.genes().iter().map(|&gene| f64::from(gene)).sum()),
+            _ => evaluate(genotype, 4).map(|vector| 10.0 * (vector.costs()[1] / 10.0).round()),
+        };
+        genotypes.iter().map(value).collect()
+    };
+    let metrics = Metrics::new(vec!["sum".into(), "error".into()], Arc::new(measure));
+    Problem { metrics: Some(metrics), ..Problem::new(space.clone(), 2) }
+}
+
+/// Every strategy, small enough for some rounds to pass in a hundred trials; and some with other options.
+fn every() -> Vec<SamplerOptions> {
+    let changed = [
+        "ageing_evolution: {population: 12, tournament: 4, batch: 3, scalarize: {chebyshev: {weights: [1, 2]}}}",
+        "ageing_evolution: {population: 12, tournament: 4, batch: 1, scalarize: rank_sum}",
+        "teg_evolution: {population: 16, tournament: 8, batch: 5}",
+        "local_search: {improvement: best, initial: 1, batch: 16}",
+        "reinforce: {learning_rate: 0.1, batch: 8}",
+        "te_nas: {samples: 6, scalarize: {weighted: {}}}",
+        "robot: {evaluations: 8, pool: 200, batch: 7, scalarize: rank_sum}",
+        "successive_halving: {eta: 2, batch: 5, levels: [[error]]}",
+    ];
+    let read = |text: &&str| crate::yaml::parse(text, std::path::Path::new("s.yaml")).unwrap();
+    [SamplerOptions::all(), changed.iter().map(read).collect()].concat()
+}
+
+/// Asks for up to `outstanding` at a time, and tells some of them back in an order drawn by `shuffle` before it asks for
+/// more.
+fn run_out_of_order(sampler: &mut dyn Sampler, evaluations: usize, outstanding: usize, shuffle: u64) -> Vec<Genotype> {
+    use rand::{RngExt, SeedableRng};
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(shuffle);
+    let (mut archive, mut open): (Vec<Genotype>, Vec<Genotype>) = (vec![], vec![]);
+    loop {
+        let room = (outstanding - open.len()).min(evaluations - archive.len());
+        let asked = sampler.ask(room);
+        archive.extend(asked.iter().cloned());
+        open.extend(asked);
+        if open.is_empty() {
+            return archive;
+        }
+        for _ in 0..rng.random_range(1..=open.len()) {
+            let genotype = open.swap_remove(rng.random_range(0..open.len()));
+            sampler.tell(&genotype, evaluate(&genotype, 5).as_ref());
+        }
+    }
 }
 
 /// Two costs that pull against each other: an operator's price, and an error that falls with it by a gain of its own
@@ -97,6 +147,81 @@ fn generations_beat_random_search() {
 }
 
 #[test]
+fn the_number_of_workers_does_not_count() {
+    let space = space(&[4; 6]);
+    for options in every() {
+        let start = |seed: u64| options.sampler(&problem(&space), seed).unwrap();
+        let alone = run_out_of_order(start(1).as_mut(), 120, 1, 0);
+        assert_eq!(alone.len(), 120, "{options:?}");
+        for (outstanding, shuffle) in [(2, 1), (8, 2), (8, 3), (16, 4), (120, 5)] {
+            let archive = run_out_of_order(start(1).as_mut(), 120, outstanding, shuffle);
+            assert_eq!(archive, alone, "{outstanding} outstanding: {options:?}");
+        }
+        let other = run_out_of_order(start(2).as_mut(), 120, 1, 0);
+        assert!(other != alone || options == SamplerOptions::Grid, "{options:?}");
+
+        // Resumed after 50 trials, by replaying them as a study does: in batches, as they were stored.
+        let mut resumed = start(1);
+        let replayed = run(resumed.as_mut(), 50, 16, 5);
+        let rest = run(resumed.as_mut(), 70, 16, 5);
+        assert_eq!([replayed, rest].concat(), alone, "{options:?}");
+    }
+}
+
+#[test]
+fn what_is_not_asked_for_is_ignored() {
+    let space = space(&[4; 6]);
+    for options in every() {
+        let start = || options.sampler(&problem(&space), 1).unwrap();
+        let mut sampler = start();
+        let stranger = Genotype::new(vec![3, 3, 3, 3, 3, 3]);
+        sampler.tell(&stranger, Some(&ObjectiveVector::feasible(vec![-1e9, -1e9])));
+        assert_eq!(run(sampler.as_mut(), 60, 8, 0), run(start().as_mut(), 60, 8, 0), "{options:?}");
+    }
+}
+
+/// Those that learn from trials, in one objective and in two, against as many random draws.
+#[test]
+fn searches_beat_random_search() {
+    const SEEDS: u64 = 16;
+    let space = space(&[5; 6]);
+    let gain = |options: &SamplerOptions, volume: &dyn Fn(&[Genotype]) -> f64, objectives: usize| {
+        let reached = |options: &SamplerOptions, seed: u64| {
+            let mut sampler = options.sampler(&Problem::new(space.clone(), objectives), seed).unwrap();
+            let mut archive = vec![];
+            while archive.len() < 200 {
+                for genotype in sampler.ask(200 - archive.len()) {
+                    let vector = evaluate(&genotype, 0).unwrap();
+                    let costs = vector.costs()[2 - objectives..].to_vec();
+                    sampler.tell(&genotype, Some(&ObjectiveVector::feasible(costs)));
+                    archive.push(genotype);
+                }
+            }
+            volume(&archive)
+        };
+        let gains: Vec<f64> =
+            (0..SEEDS).map(|seed| reached(options, seed) - reached(&SamplerOptions::Random, seed)).collect();
+        let mean = gains.iter().sum::<f64>() / SEEDS as f64;
+        let variance = gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>() / (SEEDS - 1) as f64;
+        mean / (variance / SEEDS as f64).sqrt()
+    };
+    let best = |archive: &[Genotype]| {
+        archive.iter().map(|genotype| -evaluate(genotype, 0).unwrap().costs()[1]).fold(f64::NEG_INFINITY, f64::max)
+    };
+    let names = ["local_search", "ageing_evolution", "te_nas", "reinforce"];
+    for options in SamplerOptions::all().iter().filter(|options| names.contains(&options.name().as_str())) {
+        let (one, two) = (gain(options, &best, 1), gain(options, &front_volume, 2));
+        // Pruning ends in one corner of the front; the policy's reward is a relative change.
+        let wanted = match options.name().as_str() {
+            "reinforce" => [2.0, f64::NEG_INFINITY],
+            "te_nas" => [4.0, 0.0],
+            _ => [4.0, 2.0],
+        };
+        assert!(one > wanted[0] && two > wanted[1], "{}: gains of {one} and {two} standard errors", options.name());
+    }
+}
+
+#[test]
 fn a_search_is_a_function_of_its_seed() {
     let space = space(&[4; 6]);
     for at in 0..4 {
@@ -137,7 +262,7 @@ fn the_order_of_telling_does_not_count() {
 #[test]
 fn every_architecture_comes_once_until_none_is_left() {
     let check = |space: GeneSpace, architectures: usize| {
-        for mut sampler in samplers(&space, 5) {
+        for mut sampler in every().iter().map(|options| options.sampler(&problem(&space), 5).unwrap()) {
             let archive = run(sampler.as_mut(), usize::MAX, 16, 3);
             let ids: HashSet<ArchId> = archive.iter().map(|genotype| space.id(genotype).unwrap()).collect();
             assert_eq!((archive.len(), ids.len()), (architectures, architectures), "{}", sampler.name());
@@ -194,7 +319,7 @@ fn constraints_steer() {
 fn any_number_of_objectives() {
     for objectives in [1, 5] {
         let (space, population) = (space(&[4; 6]), Some(20));
-        let problem = Problem { space: space.clone(), objectives };
+        let problem = Problem::new(space.clone(), objectives);
         let nsga3 = Nsga3Options { population, ..Default::default() };
         for options in [SamplerOptions::Nsga3(nsga3), SamplerOptions::AgeMoea(Default::default())] {
             let mut sampler = options.sampler(&problem, 3).unwrap();
@@ -215,6 +340,16 @@ fn any_number_of_objectives() {
 }
 
 #[test]
+fn names_are_those_of_configs() {
+    for options in SamplerOptions::all() {
+        let sampler = options.sampler(&problem(&space(&[2; 3])), 1).unwrap();
+        assert_eq!(sampler.name(), options.name());
+        let text = serde_json::to_string(&options).unwrap();
+        assert_eq!(serde_json::from_str::<SamplerOptions>(&text).unwrap(), options);
+    }
+}
+
+#[test]
 fn bad_options_are_named() {
     let check = |options: Nsga2Options, expected: &str| {
         assert_eq!(Nsga2::new(space(&[2; 3]), options, 1).unwrap_err().to_string(), expected);
@@ -223,7 +358,7 @@ fn bad_options_are_named() {
     let mutation = Nsga2Options { mutation: Some(1.5), ..Default::default() };
     check(mutation, "mutation is 1.5: expected a probability from 0 to 1");
     let check = |options: Nsga3Options, expected: &str| {
-        let problem = Problem { space: space(&[2; 3]), objectives: 3 };
+        let problem = Problem::new(space(&[2; 3]), 3);
         assert_eq!(Nsga3::new(&problem, &options, 1).unwrap_err().to_string(), expected);
     };
     let nsga3 = Nsga3Options::default;
@@ -241,6 +376,26 @@ fn bad_options_are_named() {
     let many = Nsga3Options { partitions: Some(1000), ..nsga3() };
     check(many, "partitions is 1000: expected few enough for at most 10,000 reference directions");
     check(Nsga3Options { crossover: -1.0, ..nsga3() }, "crossover is -1: expected a probability from 0 to 1");
+    let refused = |text: &str, expected: &str| {
+        let options: SamplerOptions = crate::yaml::parse(text, std::path::Path::new("s.yaml")).unwrap();
+        let found = options.sampler(&problem(&space(&[2; 3])), 1).err().map(|error| error.to_string());
+        assert_eq!(found.as_deref(), Some(expected), "{text}");
+    };
+    refused("ageing_evolution: {population: 1}", "population is 1: expected 2 or more");
+    refused("ageing_evolution: {tournament: 0}", "tournament is 0: expected 1 or more");
+    refused("teg_evolution: {batch: 0}", "batch is 0: expected 1 or more");
+    refused("local_search: {initial: 0}", "initial is 0: expected 1 or more");
+    refused("reinforce: {learning_rate: 0}", "learning_rate is 0: expected more than 0");
+    refused("reinforce: {baseline: 1}", "baseline is 1: expected 0 to below 1");
+    refused("robot: {evaluations: 0}", "evaluations is 0: expected 1 or more");
+    refused("successive_halving: {levels: [[sum], [summ]]}", "no metric `summ`: expected one of sum, error");
+    refused("successive_halving: {levels: []}", "levels is 0: expected 1 or more");
+    let weights = "weights is 3: expected as many numbers as objectives";
+    refused("te_nas: {scalarize: {weighted: {weights: [1, 1, 1]}}}", weights);
+    for options in SamplerOptions::all() {
+        let without = options.sampler(&Problem::new(space(&[2; 3]), 2), 1);
+        assert_eq!(without.is_err(), options.needs_metrics(), "{}", options.name());
+    }
     let choices = |choices: &[usize]| GeneSpace::new(choices.to_vec(), Arc::new(|_| None)).unwrap_err().to_string();
     assert_eq!(choices(&[]), "search space without decisions");
     assert_eq!(choices(&[2, 300]), "decision 1 has 300 choices: expected 1 to 256");

@@ -28,6 +28,29 @@ pub fn mutate(genotype: &Genotype, choices: &[usize], probability: f64, rng: &mu
     Genotype::new(mutated.collect())
 }
 
+/// With one gene changed to another of its choices: which, and to what, each as likely. As it is where there is no choice.
+pub fn mutate_one(genotype: &Genotype, choices: &[usize], rng: &mut ChaCha8Rng) -> Genotype {
+    let open: Vec<usize> = (0..choices.len()).filter(|&at| choices[at] > 1).collect();
+    if open.is_empty() {
+        return genotype.clone();
+    }
+    let at = open[rng.random_range(0..open.len() as u64) as usize];
+    let other = choice(choices[at] - 1, rng);
+    genotype.with_gene(at, if other < genotype.genes()[at] { other } else { other + 1 })
+}
+
+/// All genotypes that differ in one gene.
+pub fn neighbours(genotype: &Genotype, choices: &[usize]) -> Vec<Genotype> {
+    let genes = genotype.genes().iter().zip(choices).enumerate();
+    let others = genes.flat_map(|(at, (&gene, &count))| {
+        (0..count)
+            .filter_map(|other| u8::try_from(other).ok())
+            .filter(move |&other| other != gene)
+            .map(move |other| (at, other))
+    });
+    others.map(|(at, other)| genotype.with_gene(at, other)).collect()
+}
+
 fn choice(count: usize, rng: &mut ChaCha8Rng) -> u8 {
     // u64: `usize` would draw other numbers on a 32-bit machine.
     u8::try_from(rng.random_range(0..count as u64)).expect("a decision has at most 256 choices")
@@ -69,6 +92,19 @@ mod tests {
         let reached: std::collections::BTreeSet<u8> =
             (0..200).map(|_| mutate(&parent, &[5], 1.0, &mut rng).genes()[0]).collect();
         assert_eq!(reached, [0, 1, 3, 4].into());
+    }
+
+    #[test]
+    fn one_gene_changes() {
+        let changed = changes(|parent, rng| mutate_one(parent, &CHOICES, rng));
+        assert_eq!(changed[0], 0.0);
+        assert!(changed[1..].iter().all(|rate| (rate - 1.0 / 3.0).abs() < 0.03), "{changed:?}");
+        let parent = Genotype::new(vec![0, 1, 2, 200]);
+        let around = neighbours(&parent, &CHOICES);
+        assert_eq!(around.len(), 1 + 4 + 255);
+        assert!(
+            around.iter().all(|other| other.genes().iter().zip(parent.genes()).filter(|(a, b)| a != b).count() == 1)
+        );
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl Plan {
     }
 
     fn start(&self, options: &SamplerOptions, repeat: usize) -> Result<Box<dyn Sampler>, StudyError> {
-        let problem = Problem { space: self.genes()?, objectives: self.objectives.optimised().count() };
+        let problem = Problem::new(self.genes()?, self.objectives.optimised().count());
         options
             .sampler(&problem, self.config.seed.wrapping_add(repeat as u64))
             .map_err(|error| self.sampler_error(&error))

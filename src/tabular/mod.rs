@@ -1,0 +1,12 @@
+//! Searches on a table of architectures whose values are known, so that strategies can be compared: a trial is a look-up.
+//!
+//! [`Table`] is the truth, [`bench()`] runs strategies on it from many seeds, beside random search and counting MACs (Yang, Esperança
+//! and Carlucci 2020 and Yu et al. 2020 say why).
+
+mod bench;
+mod error;
+mod table;
+
+pub use bench::{Bench, BenchOptions, Curve, Row, Summary, bench};
+pub use error::TableError;
+pub use table::{Columns, Table};

@@ -1,0 +1,315 @@
+//! A CSV file of architectures and their values, as a space that can be searched.
+
+use super::TableError;
+use crate::genotype::{ArchId, Genotype};
+use crate::objective::{Direction, Objective, Objectives};
+use crate::sampler::{GeneSpace, Measure, Metrics, Problem, SamplerError};
+use crate::space::{Scale, SearchSpace};
+use crate::yaml::closest;
+use csv::StringRecord;
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+/// The names that a column of architectures may have; else it is the first.
+const ARCH: [&str; 3] = ["arch", "arch_str", "architecture"];
+/// What less is better of: a column whose name has one of these.
+const COSTS: [&str; 6] = ["latency", "flops", "macs", "params", "cost", "energy"];
+/// The most objectives whose hypervolume is followed.
+const MOST: usize = 5;
+
+/// Which columns are what, by name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Columns<'a> {
+    /// The objectives; all columns of numbers but indices and metrics where absent.
+    pub objectives: Option<&'a [String]>,
+    /// Those of which less is better, beside those whose names say so.
+    pub minimize: &'a [String],
+    /// What strategies may look at without a trial, the cheapest first.
+    pub metrics: &'a [String],
+}
+
+/// Architectures and their values. Those of one id share what is known of them: the genotype's own row where it has one,
+/// else the first row of its id.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// The file.
+    pub path: PathBuf,
+    /// What the values are.
+    pub objectives: Objectives,
+    /// Rows that are left out: dead networks (the output does not depend on the input), …
+    pub dead: usize,
+    /// … and those that lack a value.
+    pub incomplete: usize,
+    space: GeneSpace,
+    metrics: Vec<String>,
+    rows: Arc<Rows>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    genotypes: Vec<Genotype>,
+    values: Vec<Vec<f64>>,
+    /// Merits, more is better, where known.
+    metrics: Vec<Vec<Option<f64>>>,
+    macs: Vec<Option<u64>>,
+    of_genotype: HashMap<Genotype, usize>,
+    of_id: HashMap<ArchId, usize>,
+}
+
+/// Whether less is better of a column of this name, in which `ms` is a word.
+fn is_cost(name: &str) -> bool {
+    let name = name.to_lowercase();
+    COSTS.iter().any(|cost| name.contains(cost)) || name.split(|c: char| !c.is_alphanumeric()).any(|word| word == "ms")
+}
+
+/// Whether a column only numbers the rows.
+fn is_index(name: &str) -> bool {
+    let name = name.to_lowercase();
+    name.is_empty() || name == "id" || name.split(|c: char| !c.is_alphanumeric()).any(|word| word == "index")
+}
+
+impl Table {
+    /// Reads a CSV file with a header. Its architectures are those of `space`, or strings of as many digits each, a gene a digit.
+    ///
+    /// # Errors
+    /// If the file can't be read, a column is missing, or a row has no architecture or no number; with file, line and column.
+    pub fn read(path: &Path, space: Option<Arc<SearchSpace>>, columns: &Columns) -> Result<Self, TableError> {
+        let broken = |source| TableError::Csv { path: path.to_owned(), source };
+        let mut reader = csv::Reader::from_path(path).map_err(broken)?;
+        let header = reader.headers().map_err(broken)?.clone();
+        let records = reader.records().collect::<Result<Vec<_>, _>>().map_err(broken)?;
+        let sheet = Sheet { path, header, records };
+        let arch = sheet.header.iter().position(|name| ARCH.contains(&name)).unwrap_or(0);
+        let metrics = sheet.columns(columns.metrics)?;
+        let values = match columns.objectives {
+            Some(names) => sheet.columns(names)?,
+            None => sheet.numeric(&[&metrics[..], &[arch]].concat()),
+        };
+        if !(1..=MOST).contains(&values.len()) {
+            let names = values.iter().map(|&at| &sheet.header[at]).collect::<Vec<_>>().join(", ");
+            return Err(TableError::Objectives { path: path.to_owned(), found: values.len(), names });
+        }
+        let minimized = sheet.columns(columns.minimize)?;
+        let direction = |column: usize| match minimized.contains(&column) || is_cost(&sheet.header[column]) {
+            true => Direction::Minimize,
+            false => Direction::Maximize,
+        };
+        let objective = |&column: &usize| Objective::new(&sheet.header[column], direction(column));
+        let objectives = Objectives::new(values.iter().map(objective).collect()).map_err(|_| {
+            TableError::Objectives { path: path.to_owned(), found: values.len(), names: "one of them twice".to_owned() }
+        })?;
+        let (mut found, mut incomplete) = (vec![], 0);
+        for record in &sheet.records {
+            let of_row = |column: &usize| sheet.number(record, *column);
+            let of_row: Vec<Option<f64>> = values.iter().map(of_row).collect::<Result<_, _>>()?;
+            let merit = |&column: &usize| Ok(sheet.number(record, column)?.map(|value| -direction(column).cost(value)));
+            let merits = metrics.iter().map(merit).collect::<Result<Vec<_>, TableError>>()?;
+            let genotype = sheet.genotype(record, arch, space.as_deref())?;
+            match of_row.into_iter().collect::<Option<Vec<f64>>>() {
+                Some(values) => found.push((genotype, values, merits)),
+                None => incomplete += 1,
+            }
+        }
+        let known = known(space.as_deref(), found.iter().map(|(genotype, ..)| genotype).collect());
+        let (mut rows, mut dead) = (Rows::default(), 0);
+        let mut ids: HashMap<Genotype, Option<ArchId>> = HashMap::new();
+        for ((genotype, values, merits), (id, macs)) in found.into_iter().zip(known) {
+            ids.insert(genotype.clone(), id.clone());
+            let Some(id) = id else {
+                dead += 1;
+                continue;
+            };
+            // The first row of a genotype is the one that counts.
+            if rows.of_genotype.contains_key(&genotype) {
+                continue;
+            }
+            rows.of_genotype.insert(genotype.clone(), rows.genotypes.len());
+            rows.of_id.entry(id).or_insert(rows.genotypes.len());
+            rows.genotypes.push(genotype);
+            rows.values.push(values);
+            rows.metrics.push(merits);
+            rows.macs.push(macs);
+        }
+        if rows.genotypes.len() < 2 {
+            return Err(TableError::Few { path: path.to_owned(), found: rows.genotypes.len() });
+        }
+        let choices = match &space {
+            Some(space) => space.choices().to_vec(),
+            None => digits(&rows.genotypes),
+        };
+        let rows = Arc::new(rows);
+        let space = gene_space(choices, space, ids, rows.clone())
+            .map_err(|source| TableError::Sampler { sampler: "any".to_owned(), source })?;
+        let names = |of: &[usize]| of.iter().map(|&at| sheet.header[at].to_owned()).collect::<Vec<_>>();
+        let metrics = names(&metrics);
+        Ok(Self { path: path.to_owned(), objectives, dead, incomplete, space, metrics, rows })
+    }
+
+    /// The number of rows that can be found.
+    pub fn len(&self) -> usize {
+        self.rows.genotypes.len()
+    }
+
+    /// Whether there are none; a table that was read has two at least.
+    pub fn is_empty(&self) -> bool {
+        self.rows.genotypes.is_empty()
+    }
+
+    /// The number of architectures among them that no genotype shares.
+    pub fn distinct(&self) -> usize {
+        self.rows.of_id.len()
+    }
+
+    /// The values of all rows, in the objectives' order and units.
+    pub fn values(&self) -> &[Vec<f64>] {
+        &self.rows.values
+    }
+
+    /// What a trial of `genotype` gives; `None` if the table does not know it.
+    pub fn value(&self, genotype: &Genotype) -> Option<&[f64]> {
+        let row = self.rows.find(&self.space, genotype)?;
+        Some(&self.rows.values[row])
+    }
+
+    /// What a search of the table is about. What the table does not know counts as what can't be built.
+    pub fn problem(&self) -> Problem {
+        let (rows, space) = (self.rows.clone(), self.space.clone());
+        let measure: Measure = Arc::new(move |metric, genotypes| {
+            genotypes.iter().map(|genotype| rows.metrics[rows.find(&space, genotype)?][metric]).collect()
+        });
+        let metrics = (!self.metrics.is_empty()).then(|| Metrics::new(self.metrics.clone(), measure));
+        Problem { metrics, ..Problem::new(self.space.clone(), self.objectives.as_slice().len()) }
+    }
+
+    /// All rows with their multiply-accumulates; `None` where the space is not known.
+    pub(super) fn macs(&self) -> Option<Vec<(Genotype, u64)>> {
+        let macs: Option<Vec<u64>> = self.rows.macs.iter().copied().collect();
+        Some(self.rows.genotypes.iter().cloned().zip(macs?).collect())
+    }
+}
+
+impl Rows {
+    fn find(&self, space: &GeneSpace, genotype: &Genotype) -> Option<usize> {
+        let own = self.of_genotype.get(genotype).copied();
+        own.or_else(|| self.of_id.get(&space.id(genotype)?).copied())
+    }
+}
+
+/// The file's text.
+struct Sheet<'a> {
+    path: &'a Path,
+    header: StringRecord,
+    records: Vec<StringRecord>,
+}
+
+impl Sheet<'_> {
+    fn columns(&self, names: &[String]) -> Result<Vec<usize>, TableError> {
+        let header = || self.header.iter();
+        let missing = |name: &String| TableError::Column {
+            path: self.path.to_owned(),
+            column: name.clone(),
+            known: header().collect::<Vec<_>>().join(", "),
+            hint: closest(name, header()).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default(),
+        };
+        names.iter().map(|name| header().position(|known| known == name).ok_or_else(|| missing(name))).collect()
+    }
+
+    /// All columns of numbers but indices and `except`.
+    fn numeric(&self, except: &[usize]) -> Vec<usize> {
+        let is_number = |column: usize| {
+            let mut cells = self.records.iter().map(|record| record[column].trim()).filter(|cell| !cell.is_empty());
+            cells.clone().next().is_some() && cells.all(|cell| cell.parse::<f64>().is_ok())
+        };
+        let others =
+            (0..self.header.len()).filter(|column| !except.contains(column) && !is_index(&self.header[*column]));
+        others.filter(|&column| is_number(column)).collect()
+    }
+
+    fn number(&self, record: &StringRecord, column: usize) -> Result<Option<f64>, TableError> {
+        let text = record[column].trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let value = text.parse().ok().filter(|value: &f64| value.is_finite());
+        value.map(Some).ok_or_else(|| TableError::Number {
+            path: self.path.to_owned(),
+            line: line(record),
+            column: self.header[column].to_owned(),
+            text: text.to_owned(),
+        })
+    }
+
+    fn genotype(
+        &self,
+        record: &StringRecord,
+        column: usize,
+        space: Option<&SearchSpace>,
+    ) -> Result<Genotype, TableError> {
+        let text = record[column].trim();
+        let wrong = |reason: String| TableError::Arch {
+            path: self.path.to_owned(),
+            line: line(record),
+            column: self.header[column].to_owned(),
+            reason,
+        };
+        if let Some(space) = space {
+            return space.parse_arch(text).map_err(|error| wrong(error.to_string()));
+        }
+        let length = self.records.first().map_or(0, |first| first[column].trim().len());
+        let gene = |digit: char| digit.to_digit(10).and_then(|digit| u8::try_from(digit).ok());
+        let genes: Option<Vec<u8>> = text.chars().map(gene).collect();
+        genes.filter(|genes| genes.len() == length && length > 0).map(Genotype::new).ok_or_else(|| {
+            wrong(format!(
+                "`{text}`, expected {length} digits as in the first row, or the name of its space by --space"
+            ))
+        })
+    }
+}
+
+fn line(record: &StringRecord) -> u64 {
+    record.position().map_or(0, csv::Position::line)
+}
+
+/// Choices that hold the digits of every row.
+fn digits(genotypes: &[Genotype]) -> Vec<usize> {
+    let genes = genotypes.first().map_or(0, |genotype| genotype.genes().len());
+    let most = |at: usize| genotypes.iter().map(|genotype| usize::from(genotype.genes()[at])).max().unwrap_or(0);
+    (0..genes).map(|at| most(at) + 1).collect()
+}
+
+/// The id of each genotype, and its multiply-accumulates where the space is known.
+fn known(space: Option<&SearchSpace>, genotypes: Vec<&Genotype>) -> Vec<(Option<ArchId>, Option<u64>)> {
+    let of = |genotype: &&Genotype| match space {
+        None => (Some(ArchId::new(crate::genotype::hex(genotype.genes()))), None),
+        Some(space) => {
+            let id = space.id(genotype);
+            let graph = id.is_some().then(|| space.lower(genotype, Scale::Full).ok()).flatten();
+            (id, graph.map(|graph| graph.cost().macs))
+        }
+    };
+    genotypes.par_iter().map(of).collect()
+}
+
+/// The space of all genotypes whose architecture has a row; what is not in `ids` is identified when it is asked for.
+fn gene_space(
+    choices: Vec<usize>,
+    space: Option<Arc<SearchSpace>>,
+    ids: HashMap<Genotype, Option<ArchId>>,
+    rows: Arc<Rows>,
+) -> Result<GeneSpace, SamplerError> {
+    let ids = RwLock::new(ids);
+    let identify = move |genotype: &Genotype| {
+        if let Some(id) = ids.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(genotype) {
+            return id.clone();
+        }
+        let id = space.as_ref()?.id(genotype).filter(|id| rows.of_id.contains_key(id));
+        ids.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(genotype.clone(), id.clone());
+        id
+    };
+    GeneSpace::new(choices, Arc::new(identify))
+}
+
+#[cfg(test)]
+mod tests;
