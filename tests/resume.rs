@@ -368,6 +368,35 @@ fn a_repeated_study_runs_each_seed_once_and_says_how_far_they_are_apart() {
     assert_eq!(Stored::read(&place.folder("twice")), before);
 }
 
+#[test]
+fn strategies_that_look_at_metrics_go_on_as_others_do() {
+    let place = Workplace::new();
+    for (name, sampler) in [
+        ("halving", "{successive_halving: {batch: 3, levels: [[macs], [linear_regions]]}}"),
+        ("robot", "{robot: {evaluations: 3, pool: 12, batch: 2}}"),
+    ] {
+        let sampler = format!("sampler: {sampler}");
+        let changes = [("sampler: {nsga2: {population: 6}}", sampler.as_str()), ("control: random", "control: none")];
+        let change = |trials: &str| {
+            place.write_study(
+                name,
+                &[&changes[..], &[("trials: 20", trials), ("reference: 6", "reference: 4")]].concat(),
+            );
+            place.search(name);
+        };
+        change("trials: 6");
+        let whole = Stored::read(&place.folder(name));
+        assert_eq!(whole.trials.len(), 6, "{name}");
+        // The same study, as if it had been killed before its last trials.
+        let store = rusqlite::Connection::open(place.folder(name).join("study.sqlite")).unwrap();
+        store.execute_batch("DELETE FROM objectives WHERE number > 2; DELETE FROM trials WHERE number > 2").unwrap();
+        drop(store);
+        place.search(name);
+        let genotypes = |stored: &Stored| stored.trials.iter().map(|trial| trial.arch.clone()).collect::<Vec<_>>();
+        assert_eq!(genotypes(&Stored::read(&place.folder(name))), genotypes(&whole), "{name}");
+    }
+}
+
 #[cfg(unix)]
 fn interrupt(search: &mut Search) {
     // SAFETY: it sends a signal to a child that was not waited for yet.

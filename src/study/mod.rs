@@ -6,6 +6,7 @@
 mod candidate;
 mod evaluate;
 mod latency;
+mod metrics;
 mod plan;
 mod progress;
 mod reference;

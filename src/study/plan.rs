@@ -1,5 +1,6 @@
 //! A config, resolved: the space opened, the profiles read, the objectives named.
 
+use super::metrics::metrics;
 use super::{LATENCY, StudyError};
 use crate::config::{ControlSection, LatencySection, LatencySource, ObjectiveSection, SpaceSection, StudyConfig};
 use crate::device::{HardwareProfile, Location};
@@ -191,7 +192,8 @@ impl Plan {
     }
 
     fn start(&self, options: &SamplerOptions, repeat: usize) -> Result<Box<dyn Sampler>, StudyError> {
-        let problem = Problem::new(self.genes()?, self.objectives.optimised().count());
+        let metrics = Some(metrics(self));
+        let problem = Problem { metrics, ..Problem::new(self.genes()?, self.objectives.optimised().count()) };
         options
             .sampler(&problem, self.config.seed.wrapping_add(repeat as u64))
             .map_err(|error| self.sampler_error(&error))
