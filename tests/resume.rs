@@ -392,7 +392,7 @@ fn strategies_that_look_at_metrics_go_on_as_others_do() {
         store.execute_batch("DELETE FROM objectives WHERE number > 2; DELETE FROM trials WHERE number > 2").unwrap();
         drop(store);
         place.search(name);
-        let genotypes = |stored: &Stored| stored.trials.iter().map(|trial| trial.arch.clone()).collect::<Vec<_>>();
+        let genotypes = |stored: &Stored| stored.trials.values().map(|trial| trial.arch.clone()).collect::<Vec<_>>();
         assert_eq!(genotypes(&Stored::read(&place.folder(name))), genotypes(&whole), "{name}");
     }
 }
