@@ -51,8 +51,8 @@ fn mean_and_error(values: &[f64]) -> (f64, f64) {
     (mean, (variance / count).sqrt())
 }
 
-/// Mean hypervolumes are within 1 % of pymoo's.
-fn check<S: Survival>(sampler: &str, survival: impl Fn(&Runs) -> S, crossover: (f64, f64)) {
+/// Mean hypervolumes are no less than 1 % below pymoo's, and above them by `most` at most.
+fn check<S: Survival>(sampler: &str, survival: impl Fn(&Runs) -> S, crossover: (f64, f64), most: f64) {
     for runs in of_pymoo(sampler) {
         // Where one differs from the next more than the others', more of them.
         let seeds = if runs.problem == "zdt4" { 6 } else { 4 };
@@ -62,13 +62,13 @@ fn check<S: Survival>(sampler: &str, survival: impl Fn(&Runs) -> S, crossover: (
         let line =
             format!("{sampler} on {}: {found:.4} ± {error:.4}, pymoo {expected:.4} ± {of_pymoo:.4}", runs.problem);
         println!("{line}: {:+.2} %", 100.0 * (ratio - 1.0));
-        assert!((ratio - 1.0).abs() <= 0.01, "{line}");
+        assert!((0.99..=1.0 + most).contains(&ratio), "{line}");
     }
 }
 
 #[test]
 fn nsga2_is_as_good_as_pymoos() {
-    check("nsga2", |_| RankAndCrowding, (0.9, 15.0));
+    check("nsga2", |_| RankAndCrowding, (0.9, 15.0), 0.01);
 }
 
 #[test]
@@ -77,10 +77,11 @@ fn nsga3_is_as_good_as_pymoos() {
         let objectives = if runs.problem == "dtlz2" { 3 } else { 2 };
         ReferenceDirections::new(das_dennis(objectives, runs.partitions))
     };
-    check("nsga3", survival, (1.0, 30.0));
+    check("nsga3", survival, (1.0, 30.0), 0.01);
 }
 
 #[test]
 fn age_moea_is_as_good_as_pymoos() {
-    check("age_moea", |_| AdaptiveGeometry, (0.9, 15.0));
+    // pymoo leaves the last front without scores where it is not the first.
+    check("age_moea", |_| AdaptiveGeometry, (0.9, 15.0), 0.02);
 }

@@ -195,3 +195,45 @@ fn intercepts(above: &[Vec<f64>], extremes: &[usize]) -> Option<Vec<f64>> {
     let intercepts: Vec<f64> = plane.iter().map(|slope| 1.0 / slope).collect();
     intercepts.iter().all(|intercept| intercept.is_finite() && *intercept > 0.0).then_some(intercepts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    fn select(vectors: &[[f64; 2]], count: usize) -> Vec<Survivor> {
+        let candidates: Vec<_> =
+            vectors.iter().map(|vector| Some(ObjectiveVector::feasible(vector.to_vec()))).collect();
+        AdaptiveGeometry.select(&candidates, count, &mut ChaCha8Rng::seed_from_u64(1))
+    }
+
+    #[test]
+    fn the_exponent_is_that_of_the_front() {
+        for p in [0.5f64, 1.0, 2.0, 5.0] {
+            // xᵖ + yᵖ = 1 in units of its own.
+            let at = |x: f64| vec![3.0 + 20.0 * x.powf(1.0 / p), 0.1 * (1.0 - x).powf(1.0 / p)];
+            let front: Vec<Vec<f64>> = (0..=10).map(|x| at(f64::from(x) / 10.0)).collect();
+            let geometry = Geometry::of(&front.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            assert!((geometry.exponent - p).abs() < 1e-9, "{geometry:?}");
+            assert_eq!(geometry.extremes, [10, 0]);
+        }
+        assert_eq!(Geometry::of(&[&[1.0, 2.0]]).exponent, 1.0);
+        assert_eq!(Geometry::of(&[&[1.0, 2.0], &[1.0, 2.0], &[1.0, 2.0]]).range, [1.0, 1.0]);
+    }
+
+    #[test]
+    fn ends_go_on_then_what_is_far_from_others() {
+        let angles = [0.0f64, 5.0, 10.0, 45.0, 50.0, 90.0];
+        let front = angles.map(|angle| angle.to_radians().sin_cos()).map(|(x, y)| [x, y]);
+        let places = |count: usize| {
+            let mut places: Vec<usize> = select(&front, count).iter().map(|survivor| survivor.at).collect();
+            places.sort_unstable();
+            places
+        };
+        assert_eq!((places(2), places(3), places(4)), (vec![0, 5], vec![0, 3, 5], vec![0, 2, 3, 5]));
+        // Of a later front the nearest to the ideal point.
+        let worse = [[0.0, 1.0], [1.0, 0.0], [0.2, 0.2], [0.9, 0.9], [0.5, 0.8], [0.3, 0.4]];
+        let found = select(&worse, 4);
+        assert_eq!((found.len(), found[3].at, found[3].fitness.rank), (4, 5, 1));
+    }
+}

@@ -350,6 +350,24 @@ fn names_are_those_of_configs() {
 }
 
 #[test]
+fn strategies_are_read_by_name() {
+    let problem = Problem::new(space(&[4; 6]), 3);
+    for (text, name, first) in [
+        (r#"{"nsga2": {}}"#, "nsga2", 16),
+        (r#"{"nsga3": {"partitions": 12}}"#, "nsga3", 91),
+        (r#"{"nsga3": {"partitions": 2, "inner_partitions": 1, "population": 20}}"#, "nsga3", 20),
+        (r#"{"nsga3": {}}"#, "nsga3", 16),
+        (r#"{"age_moea": {"population": 12}}"#, "age_moea", 12),
+        (r#""random""#, "random", 100),
+    ] {
+        let options: SamplerOptions = serde_json::from_str(text).unwrap();
+        let mut sampler = options.sampler(&problem, 1).unwrap();
+        let asked = sampler.ask(100).len();
+        assert_eq!((sampler.name(), asked), (name, first), "{text}");
+    }
+}
+
+#[test]
 fn bad_options_are_named() {
     let check = |options: Nsga2Options, expected: &str| {
         assert_eq!(Nsga2::new(space(&[2; 3]), options, 1).unwrap_err().to_string(), expected);

@@ -121,6 +121,11 @@ impl ReferenceDirections {
             return vec![];
         }
         let costs: Vec<&[f64]> = population.iter().map(|vector| vector.costs()).collect();
+        assert_eq!(
+            self.directions.len(),
+            self.count * costs[0].len(),
+            "vectors of other objectives than the directions"
+        );
         let fronts = non_dominated_fronts(population);
         self.normalisation.update(&costs, &fronts[0]);
         let mut survivors: Vec<usize> = vec![];
@@ -206,4 +211,51 @@ impl Survival for ReferenceDirections {
 fn below(count: usize, rng: &mut ChaCha8Rng) -> usize {
     // u64: `usize` would draw other numbers on a 32-bit machine.
     rng.random_range(0..count as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    fn check(candidates: &[Option<ObjectiveVector>], partitions: usize, count: usize, expected: &[usize]) {
+        for seed in 0..8 {
+            let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+            let found = ReferenceDirections::new(das_dennis(2, partitions)).select(candidates, count, rng);
+            let mut places: Vec<usize> = found.iter().map(|survivor| survivor.at).collect();
+            places.sort_unstable();
+            assert_eq!(places, expected, "seed {seed}");
+        }
+    }
+
+    fn on_a_line(xs: &[f64]) -> Vec<Option<ObjectiveVector>> {
+        // Units far apart do not count.
+        xs.iter().map(|x| Some(ObjectiveVector::feasible(vec![5.0 + x, 1e6 * (1.0 - x)]))).collect()
+    }
+
+    #[test]
+    fn the_nearest_to_each_direction_go_on() {
+        check(&on_a_line(&[0.0, 0.05, 0.1, 0.45, 0.52, 0.95, 1.0]), 2, 3, &[0, 4, 6]);
+        check(&on_a_line(&[1.0, 0.3, 0.26, 0.0, 0.6, 0.5, 0.74]), 4, 5, &[0, 2, 3, 5, 6]);
+    }
+
+    #[test]
+    fn empty_niches_come_first() {
+        // Three of the first front stand around one direction, so that of the second front the other direction's goes on.
+        let costs = [[0.0, 10.0], [0.1, 9.0], [0.2, 8.0], [0.3, 11.0], [9.0, 8.5]];
+        let candidates: Vec<_> = costs.iter().map(|costs| Some(ObjectiveVector::feasible(costs.to_vec()))).collect();
+        check(&candidates, 1, 4, &[0, 1, 2, 4]);
+    }
+
+    #[test]
+    fn the_feasible_come_first_then_the_least_violation() {
+        let broken = |violation: f64| Some(ObjectiveVector::new(vec![0.0, 0.0], violation));
+        let mut candidates = on_a_line(&[0.0, 0.5, 1.0]);
+        candidates.extend([None, broken(3.0), broken(1.0), broken(2.0)]);
+        check(&candidates, 2, 5, &[0, 1, 2, 5, 6]);
+        check(&candidates, 2, 6, &[0, 1, 2, 4, 5, 6]);
+        check(&candidates, 2, 9, &[0, 1, 2, 3, 4, 5, 6]);
+        check(&candidates[3..], 2, 2, &[2, 3]);
+        check(&[], 2, 2, &[]);
+    }
 }
