@@ -62,7 +62,7 @@ byId("note").textContent = "Means over seeds with 95 % intervals. " + (data.refe
   : `All architectures: mean ${number(data.objectives[0].mean)}, median ${number(data.objectives[0].median)}, best ${number(data.objectives[0].best)}.`);
 
 const half = interval => interval ? el("span", { class: "pm" }, ` ± ${number((interval[1] - interval[0]) / 2, 2)}`) : null;
-const gain = row => `${row.gain_over_random < 0 ? "" : "+"}${number(row.gain_over_random)}`;
+const gain = row => `${row.gain_over_random < 0 ? "" : "+"}${number(row.gain_over_random, 3)}`;
 const columns = [
   ["sampler", row => named(row)], ["", row => row.control ? "control" : ""], [what, row => [number(row.best_mean, 5), half(row.best_ci95)]],
   ["over random", row => [gain(row), half(row.gain_ci95)]],

@@ -39,7 +39,7 @@ pub struct AgeingEvolutionOptions {
 
 impl Default for AgeingEvolutionOptions {
     fn default() -> Self {
-        Self { population: 50, tournament: 10, batch: 4, scalarize: Scalarize::default() }
+        Self { population: 50, tournament: 10, batch: 8, scalarize: Scalarize::default() }
     }
 }
 

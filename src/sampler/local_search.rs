@@ -44,7 +44,7 @@ pub enum Improvement {
 
 impl Default for LocalSearchOptions {
     fn default() -> Self {
-        Self { improvement: Improvement::default(), initial: 10, batch: 4 }
+        Self { improvement: Improvement::default(), initial: 10, batch: 8 }
     }
 }
 

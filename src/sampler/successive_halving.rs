@@ -35,7 +35,7 @@ pub struct SuccessiveHalvingOptions {
 
 impl Default for SuccessiveHalvingOptions {
     fn default() -> Self {
-        Self { eta: 4, batch: 4, levels: None, scalarize: Scalarize::default() }
+        Self { eta: 3, batch: 4, levels: None, scalarize: Scalarize::default() }
     }
 }
 

@@ -339,6 +339,40 @@ fn any_number_of_objectives() {
     }
 }
 
+/// Of the last quarter of 160 trials, more keep a hard bound than random search's.
+#[test]
+fn constraints_steer_every_search() {
+    let feasible = |text: &str| {
+        let options: SamplerOptions = crate::yaml::parse(text, std::path::Path::new("s.yaml")).unwrap();
+        let mut feasible = 0;
+        for seed in 0..4 {
+            let mut sampler = options.sampler(&Problem::new(space(&[5; 6]), 2), seed).unwrap();
+            let mut told = 0;
+            while told < 160 {
+                for genotype in sampler.ask(160 - told) {
+                    let vector = evaluate(&genotype, 0).unwrap();
+                    let violation = (vector.costs()[0] / 90.0 - 1.0).max(0.0);
+                    feasible += usize::from(told >= 120 && violation == 0.0);
+                    sampler.tell(&genotype, Some(&ObjectiveVector::new(vector.costs().to_vec(), violation)));
+                    told += 1;
+                }
+            }
+        }
+        feasible
+    };
+    let options = [
+        "random",
+        "ageing_evolution: {population: 20}",
+        "ageing_evolution: {population: 20, scalarize: {weighted: {}}}",
+        "teg_evolution: {population: 20, tournament: 8}",
+        "local_search: {}",
+        "te_nas: {}",
+        "reinforce: {learning_rate: 0.1}",
+    ];
+    let found = options.map(feasible);
+    assert!(found[1..].iter().all(|count| *count > found[0] + 20), "{found:?} of 160: {options:?}");
+}
+
 #[test]
 fn names_are_those_of_configs() {
     for options in SamplerOptions::all() {
