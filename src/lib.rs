@@ -28,5 +28,6 @@ pub mod sampler;
 pub mod space;
 pub mod statistics;
 pub mod study;
+pub mod surrogate;
 pub mod tabular;
 pub mod yaml;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules on the way of a candidate. A module may import from those before it, and why it stands where it does.
-const ORDER: [(&str, &str); 22] = [
+const ORDER: [(&str, &str); 23] = [
     ("yaml", "reads any YAML, knows nothing of its contents"),
     ("statistics", "statistics of plain numbers"),
     ("genotype", "names an architecture, whatever the space; writes digests"),
@@ -23,6 +23,7 @@ const ORDER: [(&str, &str); 22] = [
     ("device", "where that happens"),
     ("lut", "predicts what a device would measure"),
     ("pareto", "compares vectors of objectives"),
+    ("surrogate", "predicts vectors of architectures that were not evaluated"),
     ("sampler", "proposes genotypes, told how good the last ones are"),
     ("tabular", "runs samplers where the truth is known"),
     ("config", "the sections of the modules before it, in one file"),

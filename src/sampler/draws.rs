@@ -38,6 +38,11 @@ impl Draws {
         self.space.id(genotype).is_some_and(|id| self.seen.insert(id))
     }
 
+    /// Whether the architecture was not drawn yet.
+    pub fn is_new(&self, id: &ArchId) -> bool {
+        !self.seen.contains(id)
+    }
+
     /// A genotype whose architecture was not drawn before: uniform while chance finds one; then, when nearly everything
     /// is drawn, the next one in the order of genes. `None` when no more is found.
     pub fn draw(&mut self, rng: &mut ChaCha8Rng) -> Option<Genotype> {
@@ -55,24 +60,11 @@ impl Draws {
     pub fn walk(&mut self) -> Option<Genotype> {
         for _ in 0..WALK {
             let genotype = self.walk.take()?;
-            self.walk = successor(&genotype, self.space.choices());
+            self.walk = self.space.successor(&genotype);
             if self.take(&genotype) {
                 return Some(genotype);
             }
         }
         None
     }
-}
-
-/// The genotype after this one, the last gene counting fastest.
-fn successor(genotype: &Genotype, choices: &[usize]) -> Option<Genotype> {
-    let mut genes = genotype.genes().to_vec();
-    for (gene, &count) in genes.iter_mut().zip(choices).rev() {
-        if usize::from(*gene) + 1 < count {
-            *gene += 1;
-            return Some(Genotype::new(genes));
-        }
-        *gene = 0;
-    }
-    None
 }

@@ -6,14 +6,20 @@
 
 mod age_moea;
 mod ageing_evolution;
+mod bayesian;
 mod draws;
+mod gbdt;
 mod generational;
 mod grid;
+mod learned;
+mod linas;
 mod local_search;
 mod metrics;
+mod model_based;
 mod nsga2;
 mod nsga3;
 mod options;
+mod pool;
 mod random;
 mod reinforce;
 mod robot;
@@ -31,10 +37,14 @@ use std::sync::Arc;
 
 pub use age_moea::{AdaptiveGeometry, AgeMoea};
 pub use ageing_evolution::AgeingEvolutionOptions;
+pub use bayesian::BayesianOptions;
+pub use gbdt::{GbdtOptions, PruneOptions};
 pub use generational::{Fitness, Generational, GenerationalOptions, Genes, Member, Survival, Survivor, Variation};
 pub use grid::Grid;
+pub use linas::LinasOptions;
 pub use local_search::{Improvement, LocalSearchOptions};
 pub use metrics::{Measure, Metrics};
+pub use model_based::ModelBased;
 pub use nsga2::{Nsga2, Nsga2Options, RankAndCrowding};
 pub use nsga3::{Nsga3, Nsga3Options, ReferenceDirections, das_dennis, layers as direction_layers};
 pub use options::{Problem, SamplerOptions};
@@ -65,11 +75,15 @@ pub trait Sampler: Send {
 /// Gives the id of the architecture that a genotype encodes, or `None` where it encodes none that could be built.
 pub type Identify = Arc<dyn Fn(&Genotype) -> Option<ArchId> + Send + Sync>;
 
+/// Gives numbers of a genotype's graph (MACs, parameters …), equally many of each, which models may learn from.
+pub type Statistics = Arc<dyn Fn(&Genotype) -> Vec<f64> + Send + Sync>;
+
 /// What a sampler knows of a search space.
 #[derive(Clone)]
 pub struct GeneSpace {
     choices: Vec<usize>,
     id: Identify,
+    statistics: Option<Statistics>,
 }
 
 impl GeneSpace {
@@ -83,8 +97,38 @@ impl GeneSpace {
         }
         match choices.iter().position(|count| !(1..=256).contains(count)) {
             Some(decision) => Err(SamplerError::Choices { decision, count: choices[decision] }),
-            None => Ok(Self { choices, id }),
+            None => Ok(Self { choices, id, statistics: None }),
         }
+    }
+
+    /// With numbers that models may learn from, besides the genes.
+    pub fn with_statistics(mut self, statistics: Statistics) -> Self {
+        self.statistics = Some(statistics);
+        self
+    }
+
+    /// Those numbers; none where there are none.
+    pub fn statistics(&self, genotype: &Genotype) -> Vec<f64> {
+        self.statistics.as_ref().map_or_else(Vec::new, |statistics| statistics(genotype))
+    }
+
+    /// Every genotype, the last gene counting fastest.
+    pub fn genotypes(&self) -> impl Iterator<Item = Genotype> {
+        let first = Genotype::new(vec![0; self.choices.len()]);
+        std::iter::successors(Some(first), |genotype| self.successor(genotype))
+    }
+
+    /// The genotype after this one, the last gene counting fastest.
+    fn successor(&self, genotype: &Genotype) -> Option<Genotype> {
+        let mut genes = genotype.genes().to_vec();
+        for (gene, &count) in genes.iter_mut().zip(&self.choices).rev() {
+            if usize::from(*gene) + 1 < count {
+                *gene += 1;
+                return Some(Genotype::new(genes));
+            }
+            *gene = 0;
+        }
+        None
     }
 
     /// The number of choices of each decision.

@@ -1,5 +1,6 @@
 //! The strategies by name, with their options: what a config holds, and a sampler is made of.
 
+use super::{BayesianOptions, GbdtOptions, LinasOptions, ModelBased};
 use super::{
     AgeMoea, AgeingEvolutionOptions, GeneSpace, GenerationalOptions, Grid, LocalSearchOptions, Metrics, Nsga2,
     Nsga2Options, Nsga3, Nsga3Options, RandomSearch, ReinforceOptions, RobotOptions, Sampler, SamplerError,
@@ -29,6 +30,12 @@ impl Problem {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SamplerOptions {
+    /// Bayesian optimisation by Gaussian processes.
+    Bayesian(BayesianOptions),
+    /// Boosted trees that predict the whole space.
+    Gbdt(GbdtOptions),
+    /// LINAS: an inner search on predictors.
+    Linas(LinasOptions),
     /// NSGA-II.
     Nsga2(Nsga2Options),
     /// NSGA-III, for three objectives and more.
@@ -74,6 +81,9 @@ impl SamplerOptions {
             Self::Nsga2(Nsga2Options::default()),
             Self::Nsga3(Nsga3Options::default()),
             Self::AgeMoea(GenerationalOptions::default()),
+            Self::Linas(LinasOptions::default()),
+            Self::Gbdt(GbdtOptions::default()),
+            Self::Bayesian(BayesianOptions::default()),
             Self::TeNas(TeNasOptions::default()),
             Self::Robot(RobotOptions::default()),
             Self::SuccessiveHalving(SuccessiveHalvingOptions::default()),
@@ -103,6 +113,9 @@ impl SamplerOptions {
     pub fn sampler(&self, problem: &Problem, seed: u64) -> Result<Box<dyn Sampler>, SamplerError> {
         let space = problem.space.clone();
         Ok(match self {
+            Self::Bayesian(options) => Box::new(ModelBased::bayesian(space, options.clone(), seed)?),
+            Self::Gbdt(options) => Box::new(ModelBased::gbdt(space, options.clone(), seed)?),
+            Self::Linas(options) => Box::new(ModelBased::linas(space, options.clone(), seed)?),
             Self::Nsga2(options) => Box::new(Nsga2::new(space, options.clone(), seed)?),
             Self::Nsga3(options) => Box::new(Nsga3::new(problem, options, seed)?),
             Self::AgeMoea(options) => Box::new(AgeMoea::new(space, options, seed)?),
