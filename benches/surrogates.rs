@@ -152,7 +152,7 @@ fn search(
     evaluations: usize,
     seed: u64,
 ) -> Result<Vec<[f64; 2]>> {
-    let mut sampler = options.sampler(&Problem { space: table.space()?, objectives }, seed)?;
+    let mut sampler = options.sampler(&Problem::new(table.space()?, objectives), seed)?;
     let mut found = vec![];
     while found.len() < evaluations {
         let genotypes = sampler.ask(evaluations - found.len());
@@ -196,7 +196,7 @@ fn searches(
 }
 
 fn bayesian(acquisition: Acquisition) -> SamplerOptions {
-    SamplerOptions::Bayesian(BayesianOptions { acquisition, ..BayesianOptions::default() })
+    SamplerOptions::Bayesian(BayesianOptions { acquisition: Some(acquisition), ..BayesianOptions::default() })
 }
 
 fn best(table: &Table, seeds: u64) -> Result<()> {
@@ -223,10 +223,12 @@ fn front(table: &Table, seeds: u64) -> Result<()> {
     let worst = |objective: usize| table.costs.iter().map(|costs| costs[objective]).fold(f64::MIN, f64::max);
     let reference = [worst(0), worst(1)];
     let whole = hypervolume(&table.costs, &reference);
+    let small = SamplerOptions::Linas(LinasOptions { initial: 10, batch: 5, ..LinasOptions::default() });
     let samplers = [
         ("random", SamplerOptions::Random),
         ("nsga2", SamplerOptions::default()),
         ("linas", SamplerOptions::Linas(LinasOptions::default())),
+        ("linas, 10 + batches of 5", small),
         ("gbdt", SamplerOptions::Gbdt(GbdtOptions::default())),
         ("bayesian, greedy", bayesian(Acquisition::Greedy)),
         ("bayesian, ucb", bayesian(Acquisition::Ucb(Ucb::default()))),

@@ -2,13 +2,14 @@
 //!
 //! `expected_improvement` is that of the best cost, or of the hypervolume where there are several (Emmerich et al. 2011). A batch is
 //! chosen one after the other: what is chosen counts as evaluated at its mean (a fantasy without refitting: Ginsbourger et
-//! al. 2010, "kriging believer"). Other acquisitions take the highest scores, with several costs after a scalarisation with
-//! random weights (ParEGO: Knowles 2006). Scores are multiplied by the probability that the constraints hold.
+//! al. 2010, "kriging believer"). Other acquisitions take the highest scores; with several costs, `greedy` takes the front of the means,
+//! `ucb` scalarises the bounds with random weights (ParEGO: Knowles 2006), the others add scores. Scores are multiplied by the probability that the constraints hold.
 
-use super::learned::{Learned, Predicted, best_trials, highest, scalarised, weighed};
+use super::learned::{Learned, Predicted, best_trials, first_fronts, highest, scalarised, weighed};
 use super::model_based::{ModelBased, Propose, Search, Trial};
 use super::{GeneSpace, SamplerError};
 use crate::genotype::Genotype;
+use crate::objective::ObjectiveVector;
 use crate::surrogate::{
     Acquisition, BoostedTreesOptions, ExpectedVolume, GaussianProcessOptions, KernelRidgeOptions, SurrogateOptions,
     TargetTransform, committee, diverse,
@@ -37,18 +38,18 @@ pub struct BayesianOptions {
     pub surrogate: SurrogateOptions,
     /// What it is fitted to.
     pub targets: TargetTransform,
-    /// What is worth an evaluation.
-    pub acquisition: Acquisition,
+    /// What is worth an evaluation; where absent, `expected_improvement` of one cost, `greedy` of several.
+    pub acquisition: Option<Acquisition>,
 }
 
 impl Default for BayesianOptions {
     fn default() -> Self {
         Self {
-            initial: 20,
-            batch: 10,
+            initial: 10,
+            batch: 5,
             surrogate: SurrogateOptions::GaussianProcess(GaussianProcessOptions::default()),
             targets: TargetTransform::RankGauss,
-            acquisition: Acquisition::default(),
+            acquisition: None,
         }
     }
 }
@@ -63,7 +64,7 @@ impl ModelBased {
     /// If an option is out of its range.
     pub fn bayesian(space: GeneSpace, options: BayesianOptions, seed: u64) -> Result<Self, SamplerError> {
         options.surrogate.check()?;
-        if let Acquisition::Ucb(ucb) = options.acquisition
+        if let Some(Acquisition::Ucb(ucb)) = options.acquisition
             && !(ucb.beta.is_finite() && ucb.beta >= 0.0)
         {
             return Err(SamplerError::Option { field: "beta", value: ucb.beta, expected: "0 or more" });
@@ -84,7 +85,10 @@ impl Propose for Bayesian {
         let seed = rng.random();
         let fit = |surrogate: &SurrogateOptions| Learned::fit(surrogate, options.targets, trials, pool.space(), seed);
         let Some(learned) = fit(&options.surrogate) else { return vec![] };
-        let others = match options.acquisition {
+        let several = learned.targets[0].len() > 1;
+        let acquisition =
+            options.acquisition.unwrap_or(if several { Acquisition::Greedy } else { Acquisition::ExpectedImprovement });
+        let others = match acquisition {
             Acquisition::Committee => committee_members().iter().filter_map(fit).collect(),
             _ => vec![],
         };
@@ -98,16 +102,20 @@ impl Propose for Bayesian {
             predicted.costs = judged_together(&predicted, &others);
         }
         let objectives = predicted.costs[0].len();
-        let score = |at: usize, objective: usize| {
-            options.acquisition.score(predicted.costs[at][objective], learned.best(objective))
-        };
+        let score =
+            |at: usize, objective: usize| acquisition.score(predicted.costs[at][objective], learned.best(objective));
         let sums = || (0..candidates.len()).map(|at| (0..objectives).map(|o| score(at, o)).sum()).collect::<Vec<f64>>();
-        let chosen = match options.acquisition {
+        let chosen = match acquisition {
             Acquisition::ExpectedImprovement => improving(&learned, &predicted, count, seed),
             Acquisition::Diversity => {
                 diverse(&weighed(&sums(), &predicted.feasible), &predicted.rows, count, SHORTLIST * count)
             }
-            Acquisition::Greedy | Acquisition::Ucb(_) if objectives > 1 => {
+            Acquisition::Greedy if objectives > 1 => {
+                let means = |at: usize| predicted.costs[at].iter().map(|cost| cost.mean).collect();
+                let vector = |at: usize| ObjectiveVector::new(means(at), predicted.violations[at]);
+                first_fronts(&(0..candidates.len()).map(vector).collect::<Vec<_>>(), count)
+            }
+            Acquisition::Ucb(_) if objectives > 1 => {
                 let bounds = |at: usize| (0..objectives).map(|objective| -score(at, objective)).collect();
                 let bounds: Vec<Vec<f64>> = (0..candidates.len()).map(bounds).collect();
                 scalarised(&bounds, &predicted.feasible, count, rng)
@@ -173,10 +181,10 @@ fn considered(predicted: &Predicted) -> Vec<usize> {
     }
     let optimist = |at: usize| {
         let costs = predicted.costs[at].iter().map(|cost| cost.mean - cost.deviation).collect();
-        crate::objective::ObjectiveVector::new(costs, predicted.violations[at])
+        ObjectiveVector::new(costs, predicted.violations[at])
     };
     let vectors: Vec<_> = (0..predicted.costs.len()).map(optimist).collect();
-    super::learned::first_fronts(&vectors, DRAWN)
+    first_fronts(&vectors, DRAWN)
 }
 
 /// A point that is worse than all targets.

@@ -3,13 +3,13 @@ use crate::pareto::ParetoFront;
 use std::collections::HashSet;
 
 /// A space in which every genotype is an architecture of its own.
-fn space(choices: &[usize]) -> GeneSpace {
+pub(super) fn space(choices: &[usize]) -> GeneSpace {
     let id = |genotype: &Genotype| Some(ArchId::new(crate::genotype::hex(genotype.genes())));
     GeneSpace::new(choices.to_vec(), Arc::new(id)).unwrap()
 }
 
 /// A space in which only the sum of the genes counts, and a sum of 0 can't be built.
-fn sums(choices: &[usize]) -> GeneSpace {
+pub(super) fn sums(choices: &[usize]) -> GeneSpace {
     let sum = |genotype: &Genotype| genotype.genes().iter().map(|&gene| u32::from(gene)).sum::<u32>();
     let id = move |genotype: &Genotype| (sum(genotype) > 0).then(|| ArchId::new(sum(genotype).to_string()));
     GeneSpace::new(choices.to_vec(), Arc::new(id)).unwrap()
@@ -89,7 +89,7 @@ fn run_out_of_order(sampler: &mut dyn Sampler, evaluations: usize, outstanding: 
 
 /// Two costs that pull against each other: an operator's price, and an error that falls with it by a gain of its own
 /// in each place, and less beside an equal neighbour. One in `failing` architectures fails.
-fn evaluate(genotype: &Genotype, failing: usize) -> Option<ObjectiveVector> {
+pub(super) fn evaluate(genotype: &Genotype, failing: usize) -> Option<ObjectiveVector> {
     let genes: Vec<usize> = genotype.genes().iter().map(|&gene| usize::from(gene)).collect();
     let hash = genes.iter().fold(7usize, |hash, gene| (hash * 31 + gene) % 10_007);
     if failing > 0 && hash % failing == 0 {
@@ -104,7 +104,7 @@ fn evaluate(genotype: &Genotype, failing: usize) -> Option<ObjectiveVector> {
 }
 
 /// Runs `sampler` for `evaluations`, asking for `batch` at once, and gives what it asked for.
-fn run(sampler: &mut dyn Sampler, evaluations: usize, batch: usize, failing: usize) -> Vec<Genotype> {
+pub(super) fn run(sampler: &mut dyn Sampler, evaluations: usize, batch: usize, failing: usize) -> Vec<Genotype> {
     let mut archive = vec![];
     while archive.len() < evaluations {
         let genotypes = sampler.ask(batch.min(evaluations - archive.len()));
@@ -119,7 +119,7 @@ fn run(sampler: &mut dyn Sampler, evaluations: usize, batch: usize, failing: usi
     archive
 }
 
-fn front_volume(archive: &[Genotype]) -> f64 {
+pub(super) fn front_volume(archive: &[Genotype]) -> f64 {
     let vectors = archive.iter().filter_map(|genotype| Some(((), evaluate(genotype, 0)?)));
     vectors.collect::<ParetoFront<()>>().hypervolume(&[300.0, 300.0])
 }

@@ -139,7 +139,14 @@ mod tests {
         let known = Conditioned::new(covariance, &[1.0, 0.5, -1.0]).unwrap();
         let (scaled, scale) = known.log_likelihood_scaled();
         let found = [&[known.log_likelihood()], known.errors_left_out().as_slice(), &[scaled, scale]].concat();
-        for (found, expected) in found.iter().zip([-3.5539185529886383, 0.5508280886451054, 0.03630798548626757, -1.0459505072266695, -3.4652114651186814, 0.694329701499755]) {
+        for (found, expected) in found.iter().zip([
+            -3.5539185529886383,
+            0.5508280886451054,
+            0.03630798548626757,
+            -1.0459505072266695,
+            -3.4652114651186814,
+            0.694329701499755,
+        ]) {
             assert!((found - expected).abs() < 1e-9, "{found} instead of {expected}");
         }
     }

@@ -8,7 +8,7 @@ pub fn normal_density(x: f64) -> f64 {
     PEAK * (-0.5 * x * x).exp()
 }
 
-/// The probability of less than `x`, to 15 digits (Hart 1968, algorithm 5666, as West 2005 gives it: "Better
+/// The probability of less than `x`, within 1e-15, and in its far tail to eight digits (Hart 1968, algorithm 5666, as West 2005 gives it: "Better
 /// approximations to cumulative normal functions").
 pub fn normal_cumulative(x: f64) -> f64 {
     const ABOVE: [f64; 7] = [
@@ -103,9 +103,9 @@ mod tests {
     #[test]
     fn they_are_scipys() {
         let check = |x: f64, cumulative: f64, density: f64| {
-            assert!((normal_cumulative(x) / cumulative - 1.0).abs() < 1e-10, "{}", normal_cumulative(x));
+            assert!((normal_cumulative(x) / cumulative - 1.0).abs() < 1e-8, "{}", normal_cumulative(x));
             assert!((normal_density(x) / density - 1.0).abs() < 1e-12, "{}", normal_density(x));
-            assert!((normal_quantile(cumulative) - x).abs() < 1e-9, "{}", normal_quantile(cumulative));
+            assert!((normal_quantile(cumulative) - x).abs() < 1e-8, "{}", normal_quantile(cumulative));
         };
         check(-9.0, 1.1285884059538324e-19, 1.0279773571668917e-18);
         check(-3.2, 0.0006871379379158471, 0.0023840882014648404);

@@ -90,9 +90,7 @@ pub fn diverse(scores: &[f64], rows: &Rows, count: usize, shortlist: usize) -> V
     let mut order: Vec<usize> = (0..scores.len()).filter(|&at| !scores[at].is_nan()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
     order.truncate(shortlist);
-    let distance = |a: usize, b: usize| {
-        rows.row(a).iter().zip(rows.row(b)).map(|(a, b)| (a - b).powi(2)).sum::<f64>()
-    };
+    let distance = |a: usize, b: usize| rows.row(a).iter().zip(rows.row(b)).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
     let mut nearest = vec![f64::INFINITY; order.len()];
     let mut chosen = vec![];
     while chosen.len() < count.min(order.len()) {

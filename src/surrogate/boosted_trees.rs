@@ -86,12 +86,7 @@ impl BoostedTrees {
     ///
     /// # Errors
     /// If there are not as many targets as rows or fewer than two, a number is not finite, or an option is out of its range.
-    pub fn fit(
-        options: &BoostedTreesOptions,
-        rows: &Rows,
-        targets: &[f64],
-        seed: u64,
-    ) -> Result<Self, SurrogateError> {
+    pub fn fit(options: &BoostedTreesOptions, rows: &Rows, targets: &[f64], seed: u64) -> Result<Self, SurrogateError> {
         super::check(rows, targets)?;
         options.check()?;
         let binned = Binned::new(rows);
@@ -188,4 +183,41 @@ pub(super) fn spread(predictions: &[f64]) -> Prediction {
     let centre = mean(predictions);
     let squares = predictions.iter().map(|prediction| (prediction - centre).powi(2)).sum::<f64>();
     Prediction { mean: centre, deviation: (squares / (predictions.len() as f64 - 1.0).max(1.0)).sqrt() }
+}
+
+#[cfg(test)]
+impl BoostedTrees {
+    /// Shapley values by their definition, for the features that trees split on.
+    pub(super) fn contributions_by_subsets(&self, row: &[f64]) -> Vec<f64> {
+        fn expectation(tree: &Tree, at: usize, row: &[f64], known: &[usize]) -> f64 {
+            let node = &tree.nodes[at];
+            let Some(split) = &node.split else { return node.value };
+            if known.contains(&split.feature) {
+                return expectation(tree, split.next(row), row, known);
+            }
+            let children = [split.left, split.right].map(|child| (child, tree.nodes[child].rows / node.rows));
+            children.into_iter().map(|(child, share)| share * expectation(tree, child, row, known)).sum()
+        }
+        let mut values = vec![0.0; self.width];
+        for tree in self.members.iter().flatten() {
+            let splits = tree.nodes.iter().filter_map(|node| Some(node.split.as_ref()?.feature));
+            let used: Vec<usize> = splits.collect::<std::collections::BTreeSet<usize>>().into_iter().collect();
+            for &feature in &used {
+                let rest: Vec<usize> = used.iter().copied().filter(|&other| other != feature).collect();
+                for subset in 0..1usize << rest.len() {
+                    let members = rest.iter().enumerate().filter(|(bit, _)| subset >> bit & 1 == 1);
+                    let mut known: Vec<usize> = members.map(|(_, &feature)| feature).collect();
+                    let before = expectation(tree, 0, row, &known);
+                    let size = known.len();
+                    known.push(feature);
+                    // |S|! (n - |S| - 1)! / n!
+                    let binomial = (0..size).fold(1.0, |b, k| b * (rest.len() - k) as f64 / (k + 1) as f64);
+                    let weight = 1.0 / (used.len() as f64 * binomial);
+                    let after = expectation(tree, 0, row, &known);
+                    values[feature] += self.learning_rate / self.members.len() as f64 * weight * (after - before);
+                }
+            }
+        }
+        values
+    }
 }

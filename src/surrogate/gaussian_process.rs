@@ -45,11 +45,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn fit(
-        options: &GaussianProcessOptions,
-        rows: &Rows,
-        targets: &[f64],
-    ) -> Result<Self, SurrogateError> {
+    pub(super) fn fit(options: &GaussianProcessOptions, rows: &Rows, targets: &[f64]) -> Result<Self, SurrogateError> {
         options.check()?;
         let level = mean(targets);
         let values: Vec<f64> = targets.iter().map(|target| target - level).collect();
@@ -105,10 +101,7 @@ impl Surrogate for Process {
         covariances.apply(|squared| *squared = matern52(squared.sqrt() / self.length));
         let predictions = self.fitted.predict(&covariances, 1.0).into_iter();
         predictions
-            .map(|(mean, variance)| Prediction {
-                mean: self.level + mean,
-                deviation: self.deviation * variance.sqrt(),
-            })
+            .map(|(mean, variance)| Prediction { mean: self.level + mean, deviation: self.deviation * variance.sqrt() })
             .collect()
     }
 }

@@ -4,8 +4,8 @@
 //! ψ(a) = E max(0, a - cost), the expectation is Σ over strips [l, h] under the level t of (ψ₁(h) - ψ₁(l)) · ψ₂(t) (Emmerich et al.
 //! 2011; O(n) a prediction). More: the mean over seeded draws of the volume added.
 
-use super::acquisition::expected_improvement;
 use super::Prediction;
+use super::acquisition::expected_improvement;
 use crate::pareto::{dominates_costs, hypervolume};
 use crate::statistics::normal_quantile;
 use rand::{RngExt, SeedableRng};

@@ -75,10 +75,7 @@ impl Surrogate for KernelRidge {
         let covariances = squared_distances(&self.known, rows).map(|squared| (-self.gamma * squared).exp());
         let predictions = self.fitted.predict(&covariances, 1.0).into_iter();
         predictions
-            .map(|(mean, variance)| Prediction {
-                mean: self.level + mean,
-                deviation: self.deviation * variance.sqrt(),
-            })
+            .map(|(mean, variance)| Prediction { mean: self.level + mean, deviation: self.deviation * variance.sqrt() })
             .collect()
     }
 }

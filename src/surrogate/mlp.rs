@@ -162,8 +162,11 @@ impl Surrogate for Ensemble {
         let mut predictions = Vec::with_capacity(rows.len());
         for start in (0..rows.len()).step_by(BLOCK) {
             let block = features.columns(start, BLOCK.min(rows.len() - start)).into_owned();
-            let outputs: Vec<DMatrix<f64>> =
-                self.members.iter().map(|(network, slope, offset)| (network.outputs(&block) * *slope).add_scalar(*offset)).collect();
+            let outputs: Vec<DMatrix<f64>> = self
+                .members
+                .iter()
+                .map(|(network, slope, offset)| (network.outputs(&block) * *slope).add_scalar(*offset))
+                .collect();
             let of_row = |at: usize| spread(&outputs.iter().map(|output| output[at]).collect::<Vec<f64>>());
             predictions.extend((0..block.ncols()).map(of_row));
         }
@@ -218,8 +221,11 @@ impl Network {
         features: &DMatrix<f64>,
         slope: impl Fn(&DMatrix<f64>) -> DMatrix<f64>,
     ) {
-        let mut moments: Vec<[Moments; 2]> =
-            self.layers.iter().map(|(weights, biases)| [Moments::new(weights.len()), Moments::new(biases.len())]).collect();
+        let mut moments: Vec<[Moments; 2]> = self
+            .layers
+            .iter()
+            .map(|(weights, biases)| [Moments::new(weights.len()), Moments::new(biases.len())])
+            .collect();
         let transposed = features.transpose();
         for step in 0..steps {
             let rate = 0.5 * options.learning_rate * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos());

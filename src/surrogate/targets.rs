@@ -31,9 +31,7 @@ impl TargetTransform {
                 let scaled = |value: &f64| if deviation > 0.0 { (value - mean) / deviation } else { 0.0 };
                 values.iter().map(scaled).collect()
             }
-            Self::RankGauss => {
-                ranks(values).into_iter().map(|rank| normal_quantile((rank - 0.5) / count)).collect()
-            }
+            Self::RankGauss => ranks(values).into_iter().map(|rank| normal_quantile((rank - 0.5) / count)).collect(),
         }
     }
 }

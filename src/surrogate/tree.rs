@@ -99,8 +99,7 @@ impl Tree {
             let at = tree.nodes.len();
             open.extend(tree.leaf(binned, targets, left, features, shape));
             open.extend(tree.leaf(binned, targets, right, features, shape));
-            tree.nodes[best.node].split =
-                Some(Split { feature: best.feature, threshold, left: at, right: at + 1 });
+            tree.nodes[best.node].split = Some(Split { feature: best.feature, threshold, left: at, right: at + 1 });
             leaves += 1;
         }
         tree

@@ -116,3 +116,6 @@ impl Sampler for ModelBased {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
