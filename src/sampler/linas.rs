@@ -6,7 +6,7 @@
 
 use super::learned::{Learned, first_fronts};
 use super::model_based::{ModelBased, Propose, Search, Trial};
-use super::{GeneSpace, Nsga2, Nsga2Options, Sampler, SamplerError};
+use super::{GeneSpace, Nsga2, Nsga2Options, SamplerError};
 use crate::genotype::Genotype;
 use crate::objective::ObjectiveVector;
 use crate::surrogate::{SurrogateOptions, TargetTransform};

@@ -1,11 +1,11 @@
 //! The strategies by name, with their options: what a config holds, and a sampler is made of.
 
-use super::{BayesianOptions, GbdtOptions, LinasOptions, ModelBased};
 use super::{
     AgeMoea, AgeingEvolutionOptions, GeneSpace, GenerationalOptions, Grid, LocalSearchOptions, Metrics, Nsga2,
     Nsga2Options, Nsga3, Nsga3Options, RandomSearch, ReinforceOptions, RobotOptions, Sampler, SamplerError,
     SuccessiveHalvingOptions, TeNasOptions, TegEvolutionOptions,
 };
+use super::{BayesianOptions, GbdtOptions, LinasOptions, ModelBased};
 use serde::{Deserialize, Serialize};
 
 /// What is searched, as far as strategies know it.

@@ -1,3 +1,5 @@
+mod options;
+
 use super::*;
 use crate::pareto::ParetoFront;
 use std::collections::HashSet;
@@ -371,86 +373,6 @@ fn constraints_steer_every_search() {
     ];
     let found = options.map(feasible);
     assert!(found[1..].iter().all(|count| *count > found[0] + 20), "{found:?} of 160: {options:?}");
-}
-
-#[test]
-fn names_are_those_of_configs() {
-    for options in SamplerOptions::all() {
-        let sampler = options.sampler(&problem(&space(&[2; 3])), 1).unwrap();
-        assert_eq!(sampler.name(), options.name());
-        let text = serde_json::to_string(&options).unwrap();
-        assert_eq!(serde_json::from_str::<SamplerOptions>(&text).unwrap(), options);
-    }
-}
-
-#[test]
-fn strategies_are_read_by_name() {
-    let problem = Problem::new(space(&[4; 6]), 3);
-    for (text, name, first) in [
-        (r#"{"nsga2": {}}"#, "nsga2", 16),
-        (r#"{"nsga3": {"partitions": 12}}"#, "nsga3", 91),
-        (r#"{"nsga3": {"partitions": 2, "inner_partitions": 1, "population": 20}}"#, "nsga3", 20),
-        (r#"{"nsga3": {}}"#, "nsga3", 16),
-        (r#"{"age_moea": {"population": 12}}"#, "age_moea", 12),
-        (r#""random""#, "random", 100),
-    ] {
-        let options: SamplerOptions = serde_json::from_str(text).unwrap();
-        let mut sampler = options.sampler(&problem, 1).unwrap();
-        let asked = sampler.ask(100).len();
-        assert_eq!((sampler.name(), asked), (name, first), "{text}");
-    }
-}
-
-#[test]
-fn bad_options_are_named() {
-    let check = |options: Nsga2Options, expected: &str| {
-        assert_eq!(Nsga2::new(space(&[2; 3]), options, 1).unwrap_err().to_string(), expected);
-    };
-    check(Nsga2Options { population: 1, ..Default::default() }, "population is 1: expected 2 or more");
-    let mutation = Nsga2Options { mutation: Some(1.5), ..Default::default() };
-    check(mutation, "mutation is 1.5: expected a probability from 0 to 1");
-    let check = |options: Nsga3Options, expected: &str| {
-        let problem = Problem::new(space(&[2; 3]), 3);
-        assert_eq!(Nsga3::new(&problem, &options, 1).unwrap_err().to_string(), expected);
-    };
-    let nsga3 = Nsga3Options::default;
-    let population = Nsga3Options { population: Some(90), partitions: Some(12), ..nsga3() };
-    check(population, "population is 90: expected as many as there are reference directions");
-    check(
-        Nsga3Options { population: Some(1), ..nsga3() },
-        "population is 1: expected as many as there are reference directions",
-    );
-    check(Nsga3Options { partitions: Some(0), ..nsga3() }, "partitions is 0: expected 1 or more");
-    check(
-        Nsga3Options { inner_partitions: Some(2), ..nsga3() },
-        "inner_partitions is 2: expected partitions beside it",
-    );
-    let many = Nsga3Options { partitions: Some(1000), ..nsga3() };
-    check(many, "partitions is 1000: expected few enough for at most 10,000 reference directions");
-    check(Nsga3Options { crossover: -1.0, ..nsga3() }, "crossover is -1: expected a probability from 0 to 1");
-    let refused = |text: &str, expected: &str| {
-        let options: SamplerOptions = crate::yaml::parse(text, std::path::Path::new("s.yaml")).unwrap();
-        let found = options.sampler(&problem(&space(&[2; 3])), 1).err().map(|error| error.to_string());
-        assert_eq!(found.as_deref(), Some(expected), "{text}");
-    };
-    refused("ageing_evolution: {population: 1}", "population is 1: expected 2 or more");
-    refused("ageing_evolution: {tournament: 0}", "tournament is 0: expected 1 or more");
-    refused("teg_evolution: {batch: 0}", "batch is 0: expected 1 or more");
-    refused("local_search: {initial: 0}", "initial is 0: expected 1 or more");
-    refused("reinforce: {learning_rate: 0}", "learning_rate is 0: expected more than 0");
-    refused("reinforce: {baseline: 1}", "baseline is 1: expected 0 to below 1");
-    refused("robot: {evaluations: 0}", "evaluations is 0: expected 1 or more");
-    refused("successive_halving: {levels: [[sum], [summ]]}", "no metric `summ`: expected one of sum, error");
-    refused("successive_halving: {levels: []}", "levels is 0: expected 1 or more");
-    let weights = "weights is 3: expected as many numbers as objectives";
-    refused("te_nas: {scalarize: {weighted: {weights: [1, 1, 1]}}}", weights);
-    for options in SamplerOptions::all() {
-        let without = options.sampler(&Problem::new(space(&[2; 3]), 2), 1);
-        assert_eq!(without.is_err(), options.needs_metrics(), "{}", options.name());
-    }
-    let choices = |choices: &[usize]| GeneSpace::new(choices.to_vec(), Arc::new(|_| None)).unwrap_err().to_string();
-    assert_eq!(choices(&[]), "search space without decisions");
-    assert_eq!(choices(&[2, 300]), "decision 1 has 300 choices: expected 1 to 256");
 }
 
 /// So that a study of an earlier version is resumed: the same seed gives the same archive.
