@@ -36,8 +36,8 @@ pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError>
     let reference: Option<Vec<f64>> = store.fact("reference_point")?;
 
     let (mut trials, mut searched) = (vec![], vec![]);
-    for repeat in 0..facts.repeats {
-        for record in &search[repeat] {
+    for (repeat, records) in search.iter().enumerate() {
+        for record in records {
             searched.push((trials.len(), record));
             trials.push(row(store, folder, &devices, record, false)?);
         }

@@ -25,6 +25,7 @@ mod number;
 pub mod table;
 
 pub use collect::collect;
+pub use controls::{ControlRow, Preference, Seeds};
 
 /// Everything that a report of a study shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -287,64 +288,6 @@ pub struct HypervolumePoint {
     /// Seconds that the control has taken to it.
     #[serde(default)]
     pub control_s: Option<f64>,
-}
-
-/// The best value of an objective, by the search and by controls, in the objective's unit. The bests keep all bounds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ControlRow {
-    /// The objective.
-    pub objective: String,
-    /// The search's best.
-    pub search: f64,
-    /// The best of as many random draws.
-    pub random: Option<f64>,
-    /// The best of the random draws that were done within the time that the search took.
-    pub random_in_time: Option<f64>,
-    /// The best of the tenth of the random draws that has the most multiply-accumulates.
-    pub largest: Option<f64>,
-    /// Mean of the random draws.
-    pub random_mean: f64,
-    /// Their median.
-    pub random_median: f64,
-    /// How much better than the mean the search's best is, in percent of the mean.
-    pub gain_on_mean_pct: Option<f64>,
-    /// The same for the median.
-    pub gain_on_median_pct: Option<f64>,
-}
-
-/// Hypervolumes of a repeated study.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Seeds {
-    /// The seeds.
-    pub seeds: Vec<u64>,
-    /// The search's hypervolume by seed.
-    pub search: Vec<f64>,
-    /// The control's; empty where there is none.
-    pub control: Vec<f64>,
-    /// Mean of the search's.
-    pub search_mean: f64,
-    /// Its 95 % confidence interval.
-    pub search_ci95: [f64; 2],
-    /// Mean of the control's.
-    pub control_mean: Option<f64>,
-    /// Its 95 % confidence interval.
-    pub control_ci95: Option<[f64; 2]>,
-}
-
-/// How often a choice stands on the front.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Preference {
-    /// What is decided.
-    pub decision: String,
-    /// What is chosen.
-    pub choice: String,
-    /// Its share of the front, 0 to 1.
-    pub on_front: f64,
-    /// Its share of the random draws.
-    pub drawn: f64,
 }
 
 /// Spearman's ρ of two quantities.

@@ -216,7 +216,10 @@ fn below(count: usize, rng: &mut ChaCha8Rng) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::genotype::{ArchId, Genotype};
+    use crate::sampler::GeneSpace;
     use rand::SeedableRng;
+    use std::sync::Arc;
 
     fn check(candidates: &[Option<ObjectiveVector>], partitions: usize, count: usize, expected: &[usize]) {
         for seed in 0..8 {
@@ -257,5 +260,40 @@ mod tests {
         check(&candidates, 2, 9, &[0, 1, 2, 3, 4, 5, 6]);
         check(&candidates[3..], 2, 2, &[2, 3]);
         check(&[], 2, 2, &[]);
+    }
+
+    fn problem() -> Problem {
+        let id = |genotype: &Genotype| Some(ArchId::new(format!("{genotype:?}")));
+        Problem::new(GeneSpace::new(vec![4; 6], Arc::new(id)).unwrap(), 3)
+    }
+
+    #[test]
+    fn a_population_has_room_for_its_directions() {
+        let check = |text: &str, expected: usize| {
+            let options: Nsga3Options = crate::yaml::parse(text, std::path::Path::new("s.yaml")).unwrap();
+            assert_eq!(Nsga3::new(&problem(), &options, 1).unwrap().ask(1000).len(), expected, "{text}");
+        };
+        check("{}", 16);
+        check("partitions: 12", 91);
+        check("{partitions: 2, inner_partitions: 1}", 16);
+        check("{partitions: 2, inner_partitions: 1, population: 20}", 20);
+    }
+
+    #[test]
+    fn bad_options_are_named() {
+        let check = |options: Nsga3Options, expected: &str| {
+            assert_eq!(Nsga3::new(&problem(), &options, 1).unwrap_err().to_string(), expected);
+        };
+        let default = Nsga3Options::default;
+        let few = "expected as many as there are reference directions";
+        let partitions = Some(12);
+        check(Nsga3Options { population: Some(90), partitions, ..default() }, &format!("population is 90: {few}"));
+        check(Nsga3Options { population: Some(1), ..default() }, &format!("population is 1: {few}"));
+        check(Nsga3Options { partitions: Some(0), ..default() }, "partitions is 0: expected 1 or more");
+        let alone = Nsga3Options { inner_partitions: Some(2), ..default() };
+        check(alone, "inner_partitions is 2: expected partitions beside it");
+        let many = Nsga3Options { partitions: Some(1000), ..default() };
+        check(many, "partitions is 1000: expected few enough for at most 10,000 reference directions");
+        check(Nsga3Options { crossover: -1.0, ..default() }, "crossover is -1: expected a probability from 0 to 1");
     }
 }

@@ -13,24 +13,6 @@ fn names_are_those_of_configs() {
 }
 
 #[test]
-fn strategies_are_read_by_name() {
-    let problem = Problem::new(space(&[4; 6]), 3);
-    for (text, name, first) in [
-        (r#"{"nsga2": {}}"#, "nsga2", 16),
-        (r#"{"nsga3": {"partitions": 12}}"#, "nsga3", 91),
-        (r#"{"nsga3": {"partitions": 2, "inner_partitions": 1, "population": 20}}"#, "nsga3", 20),
-        (r#"{"nsga3": {}}"#, "nsga3", 16),
-        (r#"{"age_moea": {"population": 12}}"#, "age_moea", 12),
-        (r#""random""#, "random", 100),
-    ] {
-        let options: SamplerOptions = serde_json::from_str(text).unwrap();
-        let mut sampler = options.sampler(&problem, 1).unwrap();
-        let asked = sampler.ask(100).len();
-        assert_eq!((sampler.name(), asked), (name, first), "{text}");
-    }
-}
-
-#[test]
 fn bad_options_are_named() {
     let check = |options: Nsga2Options, expected: &str| {
         assert_eq!(Nsga2::new(space(&[2; 3]), options, 1).unwrap_err().to_string(), expected);
@@ -38,25 +20,6 @@ fn bad_options_are_named() {
     check(Nsga2Options { population: 1, ..Default::default() }, "population is 1: expected 2 or more");
     let mutation = Nsga2Options { mutation: Some(1.5), ..Default::default() };
     check(mutation, "mutation is 1.5: expected a probability from 0 to 1");
-    let check = |options: Nsga3Options, expected: &str| {
-        let problem = Problem::new(space(&[2; 3]), 3);
-        assert_eq!(Nsga3::new(&problem, &options, 1).unwrap_err().to_string(), expected);
-    };
-    let nsga3 = Nsga3Options::default;
-    let population = Nsga3Options { population: Some(90), partitions: Some(12), ..nsga3() };
-    check(population, "population is 90: expected as many as there are reference directions");
-    check(
-        Nsga3Options { population: Some(1), ..nsga3() },
-        "population is 1: expected as many as there are reference directions",
-    );
-    check(Nsga3Options { partitions: Some(0), ..nsga3() }, "partitions is 0: expected 1 or more");
-    check(
-        Nsga3Options { inner_partitions: Some(2), ..nsga3() },
-        "inner_partitions is 2: expected partitions beside it",
-    );
-    let many = Nsga3Options { partitions: Some(1000), ..nsga3() };
-    check(many, "partitions is 1000: expected few enough for at most 10,000 reference directions");
-    check(Nsga3Options { crossover: -1.0, ..nsga3() }, "crossover is -1: expected a probability from 0 to 1");
     let refused = |text: &str, expected: &str| {
         let options: SamplerOptions = crate::yaml::parse(text, std::path::Path::new("s.yaml")).unwrap();
         let found = options.sampler(&problem(&space(&[2; 3])), 1).err().map(|error| error.to_string());
