@@ -54,8 +54,10 @@ impl File {
         inside.components().count() - usize::from(inside.ends_with("mod.rs"))
     }
 
+    /// Whether it is a file `tests.rs`, or in a folder `tests`.
     fn is_test(&self) -> bool {
-        self.path.ends_with("tests.rs")
+        let inside = self.path.strip_prefix(source()).unwrap();
+        self.path.ends_with("tests.rs") || inside.iter().any(|folder| folder == "tests")
     }
 
     /// The code without comments.
