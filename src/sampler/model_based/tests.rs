@@ -36,7 +36,7 @@ fn model_based(space: &GeneSpace, seed: u64) -> Vec<Box<dyn Sampler>> {
 #[test]
 fn models_beat_random_search() {
     let volumes = |pick: &dyn Fn(u64) -> Box<dyn Sampler>| -> f64 {
-        (0..4).map(|seed| front_volume(&run(pick(seed).as_mut(), 48, 16, 0))).sum::<f64>()
+        (0..3).map(|seed| front_volume(&run(pick(seed).as_mut(), 48, 16, 0))).sum::<f64>()
     };
     // A space that is predicted as a whole, and one that is too large.
     for choices in [vec![4; 6], vec![6; 8]] {
@@ -54,7 +54,7 @@ fn models_beat_random_search() {
 fn models_do_not_see_workers_or_the_order_of_telling() {
     let space = space(&[4; 5]);
     for at in 0..model_based(&space, 1).len() {
-        let archive = |batch: usize| run(model_based(&space, 1)[at].as_mut(), 56, batch, 5);
+        let archive = |batch: usize| run(model_based(&space, 1)[at].as_mut(), 40, batch, 5);
         let expected = archive(16);
         assert_eq!(expected, archive(1), "one at a time");
         assert_eq!(expected, archive(7), "across batches");
@@ -62,8 +62,8 @@ fn models_do_not_see_workers_or_the_order_of_telling() {
 
         let mut sampler = model_based(&space, 1).swap_remove(at);
         let mut backwards = vec![];
-        while backwards.len() < 56 {
-            let genotypes = sampler.ask(56 - backwards.len());
+        while backwards.len() < 40 {
+            let genotypes = sampler.ask(40 - backwards.len());
             backwards.extend(genotypes.iter().cloned());
             genotypes.iter().rev().for_each(|g| sampler.tell(g, evaluate(g, 5).as_ref()));
         }
