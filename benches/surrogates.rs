@@ -238,13 +238,15 @@ fn front(table: &Table, seeds: u64) -> Result<()> {
     searches(table, &samplers, 2, &[60, 100, 200], seeds, judge)
 }
 
+type Section = fn(&Table, u64) -> Result<()>;
+
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let seeds = words.iter().find_map(|word| word.strip_prefix("seeds="));
     let seeds: u64 = seeds.map_or(Ok(20), str::parse)?;
     let sections: Vec<&String> = words.iter().filter(|word| !word.contains('=')).collect();
     let table = Table::read()?;
-    let all: [(&str, fn(&Table, u64) -> Result<()>); 3] = [("ranking", ranking), ("best", best), ("front", front)];
+    let all: [(&str, Section); 3] = [("ranking", ranking), ("best", best), ("front", front)];
     for (name, section) in all {
         if sections.is_empty() || sections.iter().any(|wanted| *wanted == name) {
             section(&table, seeds)?;
