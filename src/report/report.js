@@ -28,7 +28,7 @@ function field(id, label, group, value, more) {
 const doubt = (t, f) => { const verdict = t.measurements[f.device]?.verdict; return verdict && verdict !== "stable" ? [" ", el("span", { class: "badge failed" }, verdict)] : null; };
 const interval = device => t => t.measurements[device]?.ci95_ms ?? null;
 const optimised = report.objectives.filter(o => !o.constraint), constraints = report.objectives.filter(o => o.constraint);
-const bounds = o => [o.at_least === null ? [] : `at least ${number(o.at_least)}`, o.at_most === null ? [] : `at most ${number(o.at_most)}`].flat().map(b => o.unit ? `${b} ${o.unit}` : b).join(", ");
+const bounds = o => [!known(o.at_least) ? [] : `at least ${number(o.at_least)}`, !known(o.at_most) ? [] : `at most ${number(o.at_most)}`].flat().map(b => o.unit ? `${b} ${o.unit}` : b).join(", ");
 const objectiveFields = report.objectives.map(o => field(`objective ${o.name}`, o.name, "objectives", t => t.objectives[o.name],
   { unit: o.unit, direction: o.direction, objective: true, device: o.device, interval: o.device ? interval(o.device) : () => null }));
 const latencyFields = report.devices.filter(d => !report.objectives.some(o => o.device === d.name)).map(d => field(`latency ${d.name}`, `latency on ${d.name}`, "latency",
