@@ -187,10 +187,10 @@ fn an_interrupted_build_goes_on_and_measures_nothing_twice() {
         // Groups are others, and figures are written to the nanosecond.
         assert!((entry.p50_us / whole.entries[key].p50_us - 1.0).abs() < 1e-4, "{key}: {entry:?}");
     }
-    // Four anchors, and the one whose line was cut off.
+    // Eight anchors, and the one whose line was cut off.
     let again: HashSet<_> =
         first.measured.iter().flatten().filter(|id| second.measured.contains(&Some((*id).clone()))).collect();
-    assert!(first.measured.len() == 25 && again.len() == 5, "{again:?}");
+    assert!(first.measured.len() == 25 && again.len() == 9, "{again:?}");
     // Lines of a build with other options are not gone on with.
     let other = BuildOptions { seed: 2, ..options() };
     let refused = build(&space().open().unwrap(), &mut second, &other, &journal, &mut Unwatched).unwrap_err();
