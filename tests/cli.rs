@@ -62,12 +62,14 @@ fn a_config_that_is_refused_names_file_line_field_and_what_was_meant() {
         "- quality",
         "- qality",
         "bad.yaml:7:5: objectives[0]: unknown variant `qality`, expected one of `quality`, `latency`, `params`, \
-        `macs`; did you mean `quality`?",
+        `macs`, `size`; did you mean `quality`?",
     );
     check(
         "nsga2:",
-        "nsga3:",
-        "bad.yaml:12:13: search.sampler: unknown variant `nsga3`, expected `nsga2` or `random`; did you mean `nsga2`?",
+        "nsga4:",
+        "bad.yaml:12:13: search.sampler: unknown variant `nsga4`, expected one of `bayesian`, `gbdt`, \
+        `linas`, `nsga2`, `nsga3`, `age_moea`, `random`, `grid`, `local_search`, `ageing_evolution`, \
+        `teg_evolution`, `reinforce`, `te_nas`, `robot`, `successive_halving`; did you mean `nsga3`?",
     );
     check("- quality", "- quality\n  - quality", "bad.yaml: objectives: objective `quality` is there twice");
     check(

@@ -84,7 +84,10 @@ fn contradictions_are_refused() {
     empty().check().unwrap();
     check(|r| r.front.push(2), "front: 2: expected the index of a complete trial");
     check(|r| r.front.push(70), "front: 70: expected the index of a complete trial");
-    check(|r| r.reference_point.truncate(1), "reference_point: expected one value for each objective that is optimised");
+    check(
+        |r| r.reference_point.truncate(1),
+        "reference_point: expected one value for each objective that is optimised",
+    );
     check(|r| r.search.hypervolume = f64::NAN, "report: expected finite numbers, found NaN");
     check(
         |r| {
