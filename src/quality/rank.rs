@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 pub enum Combine {
     /// Σ ln(rank / n), ranks counted from the worst, 1, to the best, n: who is among the worst by one indicator is made up for
-    /// by no other (Lee and Ham 2024, AZ-NAS, Section 3.3). A tenth of −ln(rank / n) counted from the best is added, since
+    /// by no other (Lee and Ham 2024, AZ-NAS). A tenth of −ln(rank / n) counted from the best is added, since
     /// the logarithm hardly tells the best from each other.
     #[default]
     LogRank,
