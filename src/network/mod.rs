@@ -4,11 +4,13 @@ mod device;
 mod forward;
 mod reverse;
 mod stack;
+mod training;
 mod weights;
 
 pub use device::Compute;
 pub use forward::{Activations, Mode, activations, activations_with, between, forward};
 pub use reverse::{LayerGradient, PerSampleGradients};
 pub use stack::{LayerProducts, Member, Stack, stacked_bytes};
+pub use training::{BatchStatistics, Gradients, TrainingPass, loss_gradient};
 pub(crate) use weights::standard_normal;
 pub use weights::{Init, Weights, WeightsError};
