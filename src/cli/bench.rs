@@ -7,7 +7,7 @@ use crate::objective::Direction;
 use crate::report;
 use crate::sampler::SamplerOptions;
 use crate::space::SearchSpace;
-use crate::tabular::{self, Bench, BenchOptions, Columns, Row, Table};
+use crate::tabular::{self, Bench, BenchOptions, Columns, Isomorphs, Row, Table};
 use crate::yaml::closest;
 use clap::Subcommand;
 use comfy_table::CellAlignment;
@@ -37,6 +37,10 @@ struct SamplersArgs {
     /// architecture is a string of digits, each a choice
     #[arg(long)]
     space: Option<String>,
+    /// Find architectures that the space knows to be the same as one, with the mean of their rows, as a study does; else each
+    /// row is found by itself
+    #[arg(long, requires = "space")]
+    shared: bool,
     /// Columns that are objectives, comma-separated, 1 to 5; all columns of numbers where absent
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     columns: Option<Vec<String>>,
@@ -79,7 +83,8 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let samplers = args.chosen()?;
     let space = args.space.as_deref().map(SearchSpace::open).transpose()?.map(Arc::new);
     let columns = Columns { objectives: args.columns.as_deref(), minimize: &args.minimize, metrics: &args.metrics };
-    let table = Table::read(&args.truth, space, &columns)?;
+    let isomorphs = if args.shared { Isomorphs::Shared } else { Isomorphs::Apart };
+    let table = Table::read(&args.truth, space, &columns, isomorphs)?;
     let options = BenchOptions {
         samplers,
         evaluations: args.evaluations as usize,

@@ -58,11 +58,11 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
 /// What is going to be done.
 fn announcement(plan: &Plan, folder: &std::path::Path) -> String {
     let search = &plan.config.search;
-    let control = match plan.control(0) {
-        Ok(Some(control)) => format!(", then {} by {} search to compare", search.trials, control.name()),
-        _ => String::new(),
+    let control = match plan.has_control() {
+        true => format!(", then {} by random search to compare", search.trials),
+        false => String::new(),
     };
-    let sampler = plan.sampler(0).map(|sampler| sampler.name().to_owned()).unwrap_or_default();
+    let sampler = search.sampler.name();
     let objectives: Vec<&str> = plan.objectives.as_slice().iter().map(|objective| objective.name.as_str()).collect();
     let devices: Vec<String> = plan
         .devices

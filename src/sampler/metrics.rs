@@ -17,13 +17,31 @@ pub type Measure = Arc<dyn Fn(usize, &[Genotype]) -> Vec<Option<f64>> + Send + S
 #[derive(Clone)]
 pub struct Metrics {
     names: Vec<String>,
+    /// How many metrics each fidelity has, with those of the ones before it.
+    fidelities: Vec<usize>,
     measure: Measure,
 }
 
 impl Metrics {
     /// Metrics of these names, the cheapest first; more is better in each. `measure` is asked for as few as a strategy needs.
     pub fn new(names: Vec<String>, measure: Measure) -> Self {
-        Self { names, measure }
+        Self { fidelities: (1..=names.len()).collect(), names, measure }
+    }
+
+    /// Takes metrics that cost about the same as one fidelity: `fidelities` has the number of metrics up to the end of each.
+    ///
+    /// # Panics
+    /// If the numbers do not rise to that of all metrics.
+    pub fn with_fidelities(mut self, fidelities: Vec<usize>) -> Self {
+        let rise = fidelities.is_sorted_by(|a, b| a < b) && fidelities.first() != Some(&0);
+        assert!(rise && fidelities.last().is_none_or(|&last| last == self.names.len()), "{fidelities:?}");
+        self.fidelities = fidelities;
+        self
+    }
+
+    /// How many metrics each fidelity has, with those of the ones before it.
+    pub fn fidelities(&self) -> &[usize] {
+        &self.fidelities
     }
 
     /// Their names, the cheapest first.

@@ -27,7 +27,7 @@ pub struct SuccessiveHalvingOptions {
     pub eta: usize,
     /// Trials of a bracket.
     pub batch: usize,
-    /// The metrics of each level by name; where absent, each metric adds a level that goes by it and those before it.
+    /// The metrics of each level by name; where absent, each fidelity is one, that goes by its metrics and those before it.
     pub levels: Option<Vec<Vec<String>>>,
     /// What is best, of several metrics.
     pub scalarize: Scalarize,
@@ -53,7 +53,7 @@ impl SuccessiveHalvingOptions {
                 let indices = |level: &Vec<String>| level.iter().map(|name| metrics.index(name)).collect();
                 levels.iter().map(indices).collect::<Result<_, _>>()?
             }
-            None => (0..metrics.names().len()).map(|level| (0..=level).collect()).collect(),
+            None => metrics.fidelities().iter().map(|&end| (0..end).collect()).collect(),
         };
         at_least("levels", levels.iter().map(Vec::len).min().unwrap_or(0), 1)?;
         levels.iter().try_for_each(|level| self.scalarize.check(level.len()))?;

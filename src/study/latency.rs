@@ -2,13 +2,13 @@
 
 use super::StudyError;
 use super::candidate::Candidate;
+use super::estimator::{Estimate, Estimator, opened};
 use super::plan::PlannedDevice;
-use super::store::{EstimateRecord, EstimateSource, MeasurementRecord, Store};
+use super::store::{EstimateRecord, MeasurementRecord, Store};
 use crate::config::LatencySource;
-use crate::device::{self, Device, DeviceError, Job, LatencyCsv, Location, OpenOptions};
+use crate::device::{Device, Job, Location, OpenOptions};
 use crate::genotype::ArchId;
 use crate::latency::{Measurement, Pace};
-use crate::lut::{Costs, Extractor, LutError, Method, count, counted_operators};
 use std::path::Path;
 
 /// What is known of a candidate's latency.
@@ -39,12 +39,9 @@ pub(super) fn known(store: &Store, id: &ArchId, device: &str) -> Result<Option<L
 /// What answers for a device of the plan.
 pub(super) struct Latencies {
     pub planned: PlannedDevice,
-    csv: Option<LatencyCsv>,
+    estimator: Option<Estimator>,
+    /// Measures; none where nothing is to be measured.
     device: Option<Box<dyn Device>>,
-    /// Shows the operators of a model, where it is another one than the device itself.
-    shows: Option<Box<dyn Device>>,
-    /// Finds operators that only a device shows.
-    extractor: Option<Extractor>,
     /// The pace that all figures are stated for.
     pace: Option<Pace>,
 }
@@ -53,24 +50,14 @@ impl Latencies {
     /// Opens what is needed, and finds out that it works before time is spent.
     pub fn open(planned: &PlannedDevice, store: &Store, options: &OpenOptions) -> Result<Self, StudyError> {
         let PlannedDevice { profile, source, table } = planned;
-        let open = |profile: &device::HardwareProfile| -> Result<Box<dyn Device>, DeviceError> {
-            let mut device = device::open(profile.clone(), options.clone())?;
-            device.check()?;
-            Ok(device)
-        };
-        let csv = LatencyCsv::of(profile)?;
-        let header = table.as_ref().map(|table| &table.header);
-        let fused = header.is_some_and(|header| header.method == Method::Fused);
-        let shows = header.and_then(|header| header.operators_of.as_ref()).filter(|_| fused).map(open).transpose()?;
-        let needed = csv.is_none() && (*source != LatencySource::Predicted || (fused && shows.is_none()));
-        let device = if needed { Some(open(profile)?) } else { None };
-        let fused =
-            header.filter(|_| fused).map(|header| Extractor::new(header.method, header.batch, header.precision()));
-        let pace = match header {
-            Some(header) => header.pace.clone(),
+        let estimator = Estimator::open(planned, options)?;
+        let measures = !matches!(estimator, Some(Estimator::Csv(_))) && *source != LatencySource::Predicted;
+        let device = measures.then(|| opened(profile, options)).transpose()?;
+        let pace = match table {
+            Some(table) => table.header.pace.clone(),
             None => store.fact(&pace_key(&profile.name))?,
         };
-        Ok(Self { planned: planned.clone(), csv, device, shows, extractor: fused.transpose()?, pace })
+        Ok(Self { planned: planned.clone(), estimator, device, pace })
     }
 
     /// The name of the device.
@@ -80,12 +67,12 @@ impl Latencies {
 
     /// Whether candidates are measured here at all.
     pub fn measures(&self) -> bool {
-        self.csv.is_none() && self.planned.source != LatencySource::Predicted
+        self.device.is_some()
     }
 
     /// Whether something else than a measurement answers first.
     pub fn estimates(&self) -> bool {
-        self.csv.is_some() || self.planned.table.is_some()
+        self.estimator.is_some()
     }
 
     /// Looks up or predicts the latency of a candidate and stores it, unless the store has it; fails the candidate if there is
@@ -96,38 +83,16 @@ impl Latencies {
         if candidate.sound().is_none() || store.estimate(&id, &device)?.is_some() {
             return Ok(());
         }
-        let found = match &self.csv {
-            Some(csv) => csv.p50_ms(&candidate.record.arch).map(|p50_ms| (EstimateSource::Table, p50_ms, [p50_ms; 2])),
-            None => match self.predict(candidate) {
-                Ok((p50_ms, interval_ms)) => Ok((EstimateSource::Predicted, p50_ms, interval_ms)),
-                Err(LutError::Device(error)) if error.is_unavailable() => return Err(error.into()),
-                Err(error) => Err(DeviceError::Failed(error.to_string())),
-            },
-        };
-        match found {
-            Ok((source, p50_ms, interval_ms)) => {
+        let declared = candidate.declared.as_ref().expect("a sound candidate has a graph");
+        let estimator = self.estimator.as_mut().expect("something estimates");
+        match estimator.estimate(&candidate.record.arch, declared) {
+            Ok(Estimate { source, p50_ms, interval_ms }) => {
                 store.put_estimate(&EstimateRecord { arch_id: id, device, source, p50_ms, interval_ms })?;
             }
+            Err(error) if error.is_unavailable() => return Err(error.into()),
             Err(error) => candidate.failure = Some(format!("{device}: {error}")),
         }
         Ok(())
-    }
-
-    fn predict(&mut self, candidate: &Candidate) -> Result<(f64, [f64; 2]), LutError> {
-        let table = self.planned.table.as_ref().expect("something predicts");
-        let graph = table.header.graph.of(candidate.declared.as_ref().expect("a sound candidate has a graph"))?;
-        let operators = match (&mut self.extractor, self.shows.as_mut().or(self.device.as_mut())) {
-            (Some(extractor), Some(device)) => extractor.operators(&graph, &mut **device)?,
-            _ => counted_operators(&graph, table.header.batch),
-        };
-        let mut costs = Costs::new();
-        let counts = count(operators, &mut costs);
-        let mut table = std::borrow::Cow::Borrowed(table);
-        if counts.keys().any(|key| !table.entries.contains_key(key)) {
-            table.to_mut().estimate(&costs);
-        }
-        let prediction = table.predict(&counts)?;
-        Ok((prediction.p50_ms, prediction.interval90_ms.unwrap_or([prediction.p50_ms; 2])))
     }
 
     /// Measures the exported models of `candidates` together, stores what was found and fails the candidates of which nothing

@@ -4,6 +4,7 @@
 //! asking the samplers again and answering from the store what it has.
 
 mod candidate;
+mod estimator;
 mod evaluate;
 mod latency;
 mod metrics;
@@ -232,7 +233,8 @@ impl Study {
         };
         let mut tracker = Tracker::new(&self.plan, &self.folder);
         for repeat in 0..self.plan.config.search.repeats {
-            let (sampler, control) = (self.plan.sampler(repeat)?, self.plan.control(repeat)?);
+            let (sampler, control) =
+                (self.plan.sampler(repeat, &self.options)?, self.plan.control(repeat, &self.options)?);
             for (role, sampler) in [(Role::Search, Some(sampler)), (Role::Control, control)] {
                 let Some(sampler) = sampler else { continue };
                 if drive((role, repeat), sampler, &mut evaluator, &mut tracker, observer)? == Outcome::Interrupted {
@@ -358,8 +360,8 @@ impl StudyFacts {
             tegu_version: env!("CARGO_PKG_VERSION").to_owned(),
             created_unix_s: unix_now_s(),
             objectives: plan.objectives.clone(),
-            search: plan.sampler(0)?.name().to_owned(),
-            control: plan.control(0)?.map(|sampler| sampler.name().to_owned()),
+            search: plan.config.search.sampler.name(),
+            control: plan.has_control().then(|| crate::sampler::SamplerOptions::Random.name()),
             repeats: plan.config.search.repeats,
             decisions: plan.space.decisions(),
         })

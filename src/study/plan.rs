@@ -3,7 +3,7 @@
 use super::metrics::metrics;
 use super::{LATENCY, StudyError};
 use crate::config::{ControlSection, LatencySection, LatencySource, ObjectiveSection, SpaceSection, StudyConfig};
-use crate::device::{HardwareProfile, Location};
+use crate::device::{HardwareProfile, Location, OpenOptions};
 use crate::indicator::Settings;
 use crate::lut::LatencyTable;
 use crate::objective::{Direction, Objective, Objectives};
@@ -43,6 +43,13 @@ pub struct PlannedDevice {
     pub source: LatencySource,
     /// What predicts them; none where all are measured, or the device is a table of architectures itself.
     pub table: Option<LatencyTable>,
+}
+
+impl PlannedDevice {
+    /// Whether a latency can be had without a measurement.
+    pub fn predicts(&self) -> bool {
+        self.table.is_some() || matches!(self.profile.location, Location::Table { .. })
+    }
 }
 
 /// Where an objective's value comes from.
@@ -147,7 +154,7 @@ impl Plan {
         }
         let objectives = Objectives::new(objectives).map_err(|error| wrong(format!("objectives: {error}")))?;
         let plan = Self { space: Arc::new(space), settings, recipe, objectives, sources, devices, config };
-        plan.sampler(0)?;
+        plan.sampler(0, &OpenOptions::default())?;
         Ok(plan)
     }
 
@@ -171,12 +178,19 @@ impl Plan {
         config
     }
 
-    /// The search's sampler, at its start, for the repeat of this number.
+    /// The search's sampler, at its start, for the repeat of this number. What predicts latencies for it is opened with
+    /// `options` when it is first asked for.
     ///
     /// # Errors
     /// If an option of the sampler is out of its range.
-    pub fn sampler(&self, repeat: usize) -> Result<Box<dyn Sampler>, StudyError> {
-        self.start(&self.config.search.sampler, repeat)
+    pub fn sampler(&self, repeat: usize, options: &OpenOptions) -> Result<Box<dyn Sampler>, StudyError> {
+        self.start(&self.config.search.sampler, repeat, options)
+    }
+
+    /// Whether random search runs as a control.
+    pub fn has_control(&self) -> bool {
+        let ControlSection::Random = self.config.search.control else { return false };
+        self.config.search.sampler != SamplerOptions::Random
     }
 
     /// The control's sampler, at its start, where there is one. It starts with the search's first draws, so that
@@ -184,15 +198,17 @@ impl Plan {
     ///
     /// # Errors
     /// If the space has no decisions.
-    pub fn control(&self, repeat: usize) -> Result<Option<Box<dyn Sampler>>, StudyError> {
-        match (self.config.search.control, &self.config.search.sampler) {
-            (ControlSection::None, _) | (_, SamplerOptions::Random) => Ok(None),
-            (ControlSection::Random, _) => self.start(&SamplerOptions::Random, repeat).map(Some),
-        }
+    pub fn control(&self, repeat: usize, options: &OpenOptions) -> Result<Option<Box<dyn Sampler>>, StudyError> {
+        self.has_control().then(|| self.start(&SamplerOptions::Random, repeat, options)).transpose()
     }
 
-    fn start(&self, options: &SamplerOptions, repeat: usize) -> Result<Box<dyn Sampler>, StudyError> {
-        let metrics = Some(metrics(self));
+    fn start(
+        &self,
+        options: &SamplerOptions,
+        repeat: usize,
+        devices: &OpenOptions,
+    ) -> Result<Box<dyn Sampler>, StudyError> {
+        let metrics = Some(metrics(self, devices));
         let problem = Problem { metrics, ..Problem::new(self.genes()?, self.objectives.optimised().count()) };
         options
             .sampler(&problem, self.config.seed.wrapping_add(repeat as u64))

@@ -43,9 +43,9 @@ pub struct BenchOptions {
 pub struct Bench {
     /// The table's file.
     pub truth: String,
-    /// Rows that can be found.
+    /// Architectures that can be found.
     pub architectures: usize,
-    /// Architectures among them.
+    /// How many of them there are if those are one that the space knows to be the same.
     pub distinct: usize,
     /// Rows left out since the network is dead, …
     pub dead: usize,
@@ -163,7 +163,7 @@ pub fn bench(
     Ok(Bench {
         truth: table.path.display().to_string(),
         architectures: table.len(),
-        distinct: table.distinct(),
+        distinct: table.distinct,
         dead: table.dead,
         incomplete: table.incomplete,
         figure: if figure.reference.is_some() { "hypervolume_fraction" } else { "best" },

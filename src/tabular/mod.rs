@@ -9,4 +9,4 @@ mod table;
 
 pub use bench::{Bench, BenchOptions, Curve, Row, Summary, bench};
 pub use error::TableError;
-pub use table::{Columns, Table};
+pub use table::{Columns, Isomorphs, Table};

@@ -8,7 +8,7 @@ use crate::space::{Scale, SearchSpace};
 use crate::yaml::closest;
 use csv::StringRecord;
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
@@ -30,8 +30,17 @@ pub struct Columns<'a> {
     pub metrics: &'a [String],
 }
 
-/// Architectures and their values. Those of one id share what is known of them: the genotype's own row where it has one,
-/// else the first row of its id.
+/// What the rows of one architecture are, where the space knows that they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isomorphs {
+    /// Each row can be found by itself. Published tables have trained them one by one, so their values differ.
+    #[default]
+    Apart,
+    /// They are found as one, with the means of their values, as a study finds them.
+    Shared,
+}
+
+/// Architectures and their values.
 #[derive(Clone, Debug)]
 pub struct Table {
     /// The file.
@@ -42,6 +51,8 @@ pub struct Table {
     pub dead: usize,
     /// … and those that lack a value.
     pub incomplete: usize,
+    /// Architectures among the rows by the space's ids, whether or not they are found as one.
+    pub distinct: usize,
     space: GeneSpace,
     metrics: Vec<String>,
     rows: Arc<Rows>,
@@ -54,7 +65,6 @@ struct Rows {
     /// Merits, more is better, where known.
     metrics: Vec<Vec<Option<f64>>>,
     macs: Vec<Option<u64>>,
-    of_genotype: HashMap<Genotype, usize>,
     of_id: HashMap<ArchId, usize>,
 }
 
@@ -75,7 +85,12 @@ impl Table {
     ///
     /// # Errors
     /// If the file can't be read, a column is missing, or a row has no architecture or no number; with file, line and column.
-    pub fn read(path: &Path, space: Option<Arc<SearchSpace>>, columns: &Columns) -> Result<Self, TableError> {
+    pub fn read(
+        path: &Path,
+        space: Option<Arc<SearchSpace>>,
+        columns: &Columns,
+        isomorphs: Isomorphs,
+    ) -> Result<Self, TableError> {
         let broken = |source| TableError::Csv { path: path.to_owned(), source };
         let mut reader = csv::Reader::from_path(path).map_err(broken)?;
         let header = reader.headers().map_err(broken)?.clone();
@@ -113,24 +128,34 @@ impl Table {
             }
         }
         let known = known(space.as_deref(), found.iter().map(|(genotype, ..)| genotype).collect());
-        let (mut rows, mut dead) = (Rows::default(), 0);
+        let (mut rows, mut dead, mut counts) = (Rows::default(), 0, vec![]);
         let mut ids: HashMap<Genotype, Option<ArchId>> = HashMap::new();
+        let mut distinct = HashSet::new();
         for ((genotype, values, merits), (id, macs)) in found.into_iter().zip(known) {
-            ids.insert(genotype.clone(), id.clone());
-            let Some(id) = id else {
+            // The first row of a genotype is the one that counts.
+            if ids.contains_key(&genotype) {
+                continue;
+            }
+            let own = || ArchId::new(crate::genotype::hex(genotype.genes()));
+            let found_as = id.clone().map(|id| if isomorphs == Isomorphs::Shared { id } else { own() });
+            ids.insert(genotype.clone(), found_as.clone());
+            let (Some(id), Some(found_as)) = (id, found_as) else {
                 dead += 1;
                 continue;
             };
-            // The first row of a genotype is the one that counts.
-            if rows.of_genotype.contains_key(&genotype) {
+            distinct.insert(id);
+            if let Some(&row) = rows.of_id.get(&found_as) {
+                counts[row] += 1.0;
+                let means = rows.values[row].iter_mut().zip(values);
+                means.for_each(|(mean, value)| *mean += (value - *mean) / counts[row]);
                 continue;
             }
-            rows.of_genotype.insert(genotype.clone(), rows.genotypes.len());
-            rows.of_id.entry(id).or_insert(rows.genotypes.len());
+            rows.of_id.insert(found_as, rows.genotypes.len());
             rows.genotypes.push(genotype);
             rows.values.push(values);
             rows.metrics.push(merits);
             rows.macs.push(macs);
+            counts.push(1.0);
         }
         if rows.genotypes.len() < 2 {
             return Err(TableError::Few { path: path.to_owned(), found: rows.genotypes.len() });
@@ -140,14 +165,15 @@ impl Table {
             None => digits(&rows.genotypes),
         };
         let rows = Arc::new(rows);
-        let space = gene_space(choices, space, ids, rows.clone())
+        let unlisted = space.filter(|_| isomorphs == Isomorphs::Shared);
+        let space = gene_space(choices, unlisted, ids, rows.clone())
             .map_err(|source| TableError::Sampler { sampler: "any".to_owned(), source })?;
         let names = |of: &[usize]| of.iter().map(|&at| sheet.header[at].to_owned()).collect::<Vec<_>>();
         let metrics = names(&metrics);
-        Ok(Self { path: path.to_owned(), objectives, dead, incomplete, space, metrics, rows })
+        Ok(Self { path: path.to_owned(), objectives, dead, incomplete, distinct: distinct.len(), space, metrics, rows })
     }
 
-    /// The number of rows that can be found.
+    /// The number of architectures that can be found.
     pub fn len(&self) -> usize {
         self.rows.genotypes.len()
     }
@@ -157,12 +183,7 @@ impl Table {
         self.rows.genotypes.is_empty()
     }
 
-    /// The number of architectures among them that no genotype shares.
-    pub fn distinct(&self) -> usize {
-        self.rows.of_id.len()
-    }
-
-    /// The values of all rows, in the objectives' order and units.
+    /// The values of all that can be found, in the objectives' order and units.
     pub fn values(&self) -> &[Vec<f64>] {
         &self.rows.values
     }
@@ -183,7 +204,7 @@ impl Table {
         Problem { metrics, ..Problem::new(self.space.clone(), self.objectives.as_slice().len()) }
     }
 
-    /// All rows with their multiply-accumulates; `None` where the space is not known.
+    /// All of them with their multiply-accumulates; `None` where the space is not known.
     pub(super) fn macs(&self) -> Option<Vec<(Genotype, u64)>> {
         let macs: Option<Vec<u64>> = self.rows.macs.iter().copied().collect();
         Some(self.rows.genotypes.iter().cloned().zip(macs?).collect())
@@ -192,8 +213,7 @@ impl Table {
 
 impl Rows {
     fn find(&self, space: &GeneSpace, genotype: &Genotype) -> Option<usize> {
-        let own = self.of_genotype.get(genotype).copied();
-        own.or_else(|| self.of_id.get(&space.id(genotype)?).copied())
+        self.of_id.get(&space.id(genotype)?).copied()
     }
 }
 

@@ -1,11 +1,15 @@
 use super::*;
 
 fn read(text: &str, space: Option<&str>, columns: &Columns) -> Result<Table, String> {
+    read_as(text, space, columns, Isomorphs::Apart)
+}
+
+fn read_as(text: &str, space: Option<&str>, columns: &Columns, isomorphs: Isomorphs) -> Result<Table, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("truth.csv");
     std::fs::write(&path, text).unwrap();
     let space = space.map(|name| Arc::new(SearchSpace::open(name).unwrap()));
-    Table::read(&path, space, columns).map_err(|error| error.to_string())
+    Table::read(&path, space, columns, isomorphs).map_err(|error| error.to_string())
 }
 
 const DIGITS: &str = "arch,acc,latency_ms,id\n00,1,5,1\n01,2,6,2\n02,,6,3\n12,4,9,4\n";
@@ -16,7 +20,7 @@ fn digits_are_genes() {
     let directions: Vec<_> =
         table.objectives.as_slice().iter().map(|objective| (objective.name.as_str(), objective.direction)).collect();
     assert_eq!(directions, [("acc", Direction::Maximize), ("latency_ms", Direction::Minimize)]);
-    assert_eq!((table.len(), table.distinct(), table.incomplete), (3, 3, 1));
+    assert_eq!((table.len(), table.distinct, table.incomplete), (3, 3, 1));
     let problem = table.problem();
     assert_eq!(problem.space.choices(), [2, 3]);
     assert_eq!(table.value(&Genotype::new(vec![1, 2])), Some(&[4.0, 9.0][..]));
@@ -24,21 +28,27 @@ fn digits_are_genes() {
 }
 
 #[test]
-fn isomorphic_architectures_are_found() {
+fn isomorphic_architectures_are_found_apart_or_as_one() {
     // Both edges to the last node but one lead nowhere.
     let [a, b] =
         ["nor_conv_1x1", "nor_conv_3x3"].map(|op| format!("|{op}~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"));
+    let unlisted = "|skip_connect~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|";
     let other = "|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|";
     let dead = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|";
-    let text = format!("arch_str,acc,cost\n{a},1,3\n{other},2,4\n{dead},3,5\n");
+    let text = format!("arch_str,acc,cost\n{a},1,3\n{other},2,4\n{dead},3,5\n{b},2,7\n");
     let (names, metrics) = (["acc".to_owned()], ["cost".to_owned()]);
     let columns = Columns { objectives: Some(&names), metrics: &metrics, ..Default::default() };
-    let table = read(&text, Some("nas-bench-201"), &columns).unwrap();
-    assert_eq!((table.len(), table.dead), (2, 1));
-    let genotype = SearchSpace::open("nas-bench-201").unwrap().parse_arch(&b).unwrap();
-    assert_eq!(table.value(&genotype), Some(&[1.0][..]));
-    let macs = table.macs().unwrap();
-    assert!(macs[0].1 > macs[1].1, "{macs:?}");
+    let space = SearchSpace::open("nas-bench-201").unwrap();
+    let check = |isomorphs, found: usize, expected: [Option<f64>; 4]| {
+        let table = read_as(&text, Some("nas-bench-201"), &columns, isomorphs).unwrap();
+        assert_eq!((table.len(), table.distinct, table.dead), (found, 2, 1), "{isomorphs:?}");
+        let value = |arch: &str| table.value(&space.parse_arch(arch).unwrap()).map(|values| values[0]);
+        assert_eq!([&a, &b, unlisted, dead].map(value), expected, "{isomorphs:?}");
+        let macs = table.macs().unwrap();
+        assert!(macs[0].1 > macs[1].1, "{macs:?}");
+    };
+    check(Isomorphs::Apart, 3, [Some(1.0), Some(2.0), None, None]);
+    check(Isomorphs::Shared, 2, [Some(1.5), Some(1.5), Some(1.5), None]);
 }
 
 #[test]
