@@ -10,7 +10,7 @@ use std::sync::Arc;
 use study::{DEAD, LIVING, Workplace};
 use tegu::sampler::SamplerOptions;
 use tegu::space::SearchSpace;
-use tegu::tabular::{BenchOptions, Columns, Table, bench};
+use tegu::tabular::{BenchOptions, Columns, Isomorphs, Table, bench};
 
 /// All 243 strings of five digits, see `tests/data/samplers_truth.py`.
 fn truth() -> String {
@@ -150,7 +150,8 @@ fn the_published_table_is_searched_as_elsewhere() {
     let Some(path): Option<PathBuf> = common::data("nb201_oracle.csv") else { return };
     let space = Arc::new(SearchSpace::open("nas-bench-201").unwrap());
     let names = ["cifar100_test_200ep_pct".to_owned()];
-    let table = Table::read(&path, Some(space), &Columns { objectives: Some(&names), ..Default::default() }).unwrap();
+    let columns = Columns { objectives: Some(&names), ..Default::default() };
+    let table = Table::read(&path, Some(space), &columns, Isomorphs::Apart).unwrap();
     let wanted = ["ageing_evolution", "local_search"];
     let samplers =
         SamplerOptions::all().into_iter().filter(|options| wanted.contains(&options.name().as_str())).collect();

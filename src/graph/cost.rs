@@ -52,6 +52,13 @@ impl Graph {
         self.layers_on_path(usize::min)
     }
 
+    /// What models learn from besides decisions: logarithms of MACs and parameters, convolutions, the longest and the shortest path.
+    pub fn statistics(&self) -> [f64; 5] {
+        let Cost { macs, params, .. } = self.cost();
+        let layers = [self.conv_layers(), self.depth(), self.shortest_path()].map(|count| count as f64);
+        [(macs as f64).ln_1p(), (params as f64).ln_1p(), layers[0], layers[1], layers[2]]
+    }
+
     fn layers_on_path(&self, choose: fn(usize, usize) -> usize) -> usize {
         let mut layers: Vec<usize> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {

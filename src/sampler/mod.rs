@@ -32,8 +32,9 @@ mod variation;
 
 use crate::genotype::{ArchId, Genotype};
 use crate::objective::ObjectiveVector;
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 pub use age_moea::{AdaptiveGeometry, AgeMoea};
 pub use ageing_evolution::AgeingEvolutionOptions;
@@ -101,9 +102,17 @@ impl GeneSpace {
         }
     }
 
-    /// With numbers that models may learn from, besides the genes.
+    /// With numbers that models may learn from, besides the genes; each genotype's are asked for once.
     pub fn with_statistics(mut self, statistics: Statistics) -> Self {
-        self.statistics = Some(statistics);
+        let known: RwLock<HashMap<Genotype, Vec<f64>>> = RwLock::default();
+        self.statistics = Some(Arc::new(move |genotype| {
+            let held = known.read().unwrap_or_else(PoisonError::into_inner).get(genotype).cloned();
+            held.unwrap_or_else(|| {
+                let found = statistics(genotype);
+                known.write().unwrap_or_else(PoisonError::into_inner).insert(genotype.clone(), found.clone());
+                found
+            })
+        }));
         self
     }
 

@@ -346,6 +346,12 @@ impl SearchSpace {
         Some(graph.live().ok()?.structure_id())
     }
 
+    /// [`Graph::statistics`] of the live network of an architecture; zeros of a dead one.
+    pub fn statistics(&self, genotype: &Genotype) -> [f64; 5] {
+        let live = self.lower(genotype, Scale::Full).ok().and_then(|graph| graph.live().ok());
+        live.map_or([0.0; 5], |graph| graph.statistics())
+    }
+
     /// The graph of an architecture as the space defines it, with all the edges that lead nowhere:
     /// what published tables count. [`Graph::live`] is what is scored, exported and measured.
     ///

@@ -219,7 +219,10 @@ impl Plan {
     pub(super) fn genes(&self) -> Result<GeneSpace, StudyError> {
         let space = self.space.clone();
         let identify = Arc::new(move |genotype: &_| space.id(genotype));
-        GeneSpace::new(self.space.choices().to_vec(), identify).map_err(|error| self.sampler_error(&error))
+        let genes =
+            GeneSpace::new(self.space.choices().to_vec(), identify).map_err(|error| self.sampler_error(&error))?;
+        let space = self.space.clone();
+        Ok(genes.with_statistics(Arc::new(move |genotype| space.statistics(genotype).to_vec())))
     }
 
     fn sampler_error(&self, error: &crate::sampler::SamplerError) -> StudyError {

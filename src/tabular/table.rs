@@ -165,9 +165,13 @@ impl Table {
             None => digits(&rows.genotypes),
         };
         let rows = Arc::new(rows);
-        let unlisted = space.filter(|_| isomorphs == Isomorphs::Shared);
-        let space = gene_space(choices, unlisted, ids, rows.clone())
+        let unlisted = space.clone().filter(|_| isomorphs == Isomorphs::Shared);
+        let genes = gene_space(choices, unlisted, ids, rows.clone())
             .map_err(|source| TableError::Sampler { sampler: "any".to_owned(), source })?;
+        let space = match space {
+            Some(space) => genes.with_statistics(Arc::new(move |genotype| space.statistics(genotype).to_vec())),
+            None => genes,
+        };
         let names = |of: &[usize]| of.iter().map(|&at| sheet.header[at].to_owned()).collect::<Vec<_>>();
         let metrics = names(&metrics);
         Ok(Self { path: path.to_owned(), objectives, dead, incomplete, distinct: distinct.len(), space, metrics, rows })

@@ -89,7 +89,7 @@ pub struct GenerationalOptions {
 
 impl Default for GenerationalOptions {
     fn default() -> Self {
-        Self { population: 16, crossover: 0.9, mutation: None }
+        Self { population: 12, crossover: 0.9, mutation: None }
     }
 }
 
