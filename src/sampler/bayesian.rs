@@ -38,6 +38,8 @@ pub struct BayesianOptions {
     pub surrogate: SurrogateOptions,
     /// What it is fitted to.
     pub targets: TargetTransform,
+    /// Whether statistics of the graph (MACs, parameters, layers, paths) are learnt from beside the genes; where absent, of one cost.
+    pub statistics: Option<bool>,
     /// What is worth an evaluation; where absent, `expected_improvement` of one cost, `greedy` of several.
     pub acquisition: Option<Acquisition>,
 }
@@ -49,6 +51,7 @@ impl Default for BayesianOptions {
             batch: 5,
             surrogate: SurrogateOptions::GaussianProcess(GaussianProcessOptions::default()),
             targets: TargetTransform::RankGauss,
+            statistics: None,
             acquisition: None,
         }
     }

@@ -27,6 +27,8 @@ pub struct GbdtOptions {
     pub trees: BoostedTreesOptions,
     /// What they are fitted to.
     pub targets: TargetTransform,
+    /// Whether statistics of the graph (MACs, parameters, layers, paths) are learnt from beside the genes; where absent, of one cost.
+    pub statistics: Option<bool>,
     /// Pruning of the space; absent: none.
     pub prune: Option<PruneOptions>,
 }
@@ -34,7 +36,7 @@ pub struct GbdtOptions {
 impl Default for GbdtOptions {
     fn default() -> Self {
         let trees = BoostedTreesOptions::default();
-        Self { initial: 50, batch: 50, trees, targets: TargetTransform::RankGauss, prune: None }
+        Self { initial: 50, batch: 50, trees, targets: TargetTransform::RankGauss, statistics: None, prune: None }
     }
 }
 

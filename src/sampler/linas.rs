@@ -25,6 +25,8 @@ pub struct LinasOptions {
     pub surrogate: SurrogateOptions,
     /// What it is fitted to.
     pub targets: TargetTransform,
+    /// Whether statistics of the graph (MACs, parameters, layers, paths) are learnt from beside the genes; where absent, of one cost.
+    pub statistics: Option<bool>,
     /// Predictions of an inner search, where the space is too large to predict all of it.
     pub inner_evaluations: usize,
     /// Population of the inner search.
@@ -38,6 +40,7 @@ impl Default for LinasOptions {
             batch: 10,
             surrogate: SurrogateOptions::RidgeOrKernel,
             targets: TargetTransform::RankGauss,
+            statistics: None,
             inner_evaluations: 10_000,
             inner_population: 50,
         }

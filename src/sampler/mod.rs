@@ -116,6 +116,12 @@ impl GeneSpace {
         self
     }
 
+    /// Without them, unless they are `wanted`.
+    pub(crate) fn learnt_from(mut self, wanted: bool) -> Self {
+        self.statistics.take_if(|_| !wanted);
+        self
+    }
+
     /// Those numbers; none where there are none.
     pub fn statistics(&self, genotype: &Genotype) -> Vec<f64> {
         self.statistics.as_ref().map_or_else(Vec::new, |statistics| statistics(genotype))

@@ -112,10 +112,12 @@ impl SamplerOptions {
     /// If an option is out of its range, or the problem lacks what the strategy needs.
     pub fn sampler(&self, problem: &Problem, seed: u64) -> Result<Box<dyn Sampler>, SamplerError> {
         let space = problem.space.clone();
+        // Statistics of the graph help models of accuracy, and hurt those of latency (docs/samplers.md).
+        let learnt = |wanted: Option<bool>| space.clone().learnt_from(wanted.unwrap_or(problem.objectives == 1));
         Ok(match self {
-            Self::Bayesian(options) => Box::new(ModelBased::bayesian(space, options.clone(), seed)?),
-            Self::Gbdt(options) => Box::new(ModelBased::gbdt(space, options.clone(), seed)?),
-            Self::Linas(options) => Box::new(ModelBased::linas(space, options.clone(), seed)?),
+            Self::Bayesian(options) => Box::new(ModelBased::bayesian(learnt(options.statistics), options.clone(), seed)?),
+            Self::Gbdt(options) => Box::new(ModelBased::gbdt(learnt(options.statistics), options.clone(), seed)?),
+            Self::Linas(options) => Box::new(ModelBased::linas(learnt(options.statistics), options.clone(), seed)?),
             Self::Nsga2(options) => Box::new(Nsga2::new(space, options.clone(), seed)?),
             Self::Nsga3(options) => Box::new(Nsga3::new(problem, options, seed)?),
             Self::AgeMoea(options) => Box::new(AgeMoea::new(space, options, seed)?),
