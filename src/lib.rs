@@ -31,4 +31,5 @@ pub mod statistics;
 pub mod study;
 pub mod surrogate;
 pub mod tabular;
+pub mod train;
 pub mod yaml;
