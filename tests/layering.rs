@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules on the way of a candidate. A module may import from those before it, and why it stands where it does.
-const ORDER: [(&str, &str); 23] = [
+const ORDER: [(&str, &str); 24] = [
     ("yaml", "reads any YAML, knows nothing of its contents"),
     ("statistics", "statistics of plain numbers"),
     ("genotype", "names an architecture, whatever the space; writes digests"),
     ("objective", "directions, bounds and vectors of plain numbers"),
+    ("data", "samples, whatever network sees them"),
     ("graph", "the operators of one candidate"),
     ("kernels", "computes single operators of a graph"),
     ("network", "computes whole graphs"),

@@ -5,7 +5,6 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 /// How a data set is divided where its source does not.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,7 +105,10 @@ impl DataSet {
 fn check(options: &SplitOptions) -> Result<(), DataError> {
     for (field, share) in [("validation", options.validation), ("test", options.test)] {
         if !(0.0..1.0).contains(&share) {
-            return Err(DataError::Option { field, reason: format!("found {share}, expected a share from 0 to below 1") });
+            return Err(DataError::Option {
+                field,
+                reason: format!("found {share}, expected a share from 0 to below 1"),
+            });
         }
     }
     if options.validation + options.test >= 1.0 {
