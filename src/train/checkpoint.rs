@@ -59,10 +59,8 @@ pub struct State {
 pub fn save(path: &Path, state: &State, tensors: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
     let text = serde_json::to_string(state).expect("numbers and text are JSON");
     let header: HashMap<String, String> = [(STATE.to_owned(), text)].into();
-    let bytes = safetensors::serialize(tensors, Some(header)).map_err(|error| TrainError::Corrupt {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
+    let bytes = safetensors::serialize(tensors, Some(header))
+        .map_err(|error| TrainError::Corrupt { path: path.to_owned(), reason: error.to_string() })?;
     write_whole(path, &bytes)
 }
 
@@ -77,8 +75,7 @@ pub fn load(path: &Path, device: &Device) -> Result<Option<(State, BTreeMap<Stri
         Err(source) => return Err(TrainError::File { path: path.to_owned(), source }),
     };
     let corrupt = |reason: String| TrainError::Corrupt { path: path.to_owned(), reason };
-    let (_, header) =
-        safetensors::SafeTensors::read_metadata(&bytes).map_err(|error| corrupt(error.to_string()))?;
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|error| corrupt(error.to_string()))?;
     let text = header.metadata().as_ref().and_then(|metadata| metadata.get(STATE));
     let text = text.ok_or_else(|| corrupt(format!("it has no `{STATE}`, expected a checkpoint of `tegu train`")))?;
     let state = serde_json::from_str(text).map_err(|error| corrupt(error.to_string()))?;

@@ -74,7 +74,9 @@ impl Discriminator {
     /// The weights by name.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         let layers = self.layers.iter().enumerate();
-        layers.flat_map(|(at, [w, b])| [(format!("{at}.weight"), w.clone()), (format!("{at}.bias"), b.clone())]).collect()
+        layers
+            .flat_map(|(at, [w, b])| [(format!("{at}.weight"), w.clone()), (format!("{at}.bias"), b.clone())])
+            .collect()
     }
 
     /// Takes these weights; false, and nothing taken, if they are not those of [`Discriminator::tensors`].

@@ -210,7 +210,14 @@ mod tests {
         let check = |what: &str, found: f64, expected: f64, within: f64| {
             assert!((found - expected).abs() < within, "{what}: {found}, expected {expected}");
         };
-        let [accuracy, loss, ece, temperature, loss_after, ece_after] = [0.73, 1.1683799069050982, 0.12498866583870998, 1.9092388969587955, 1.0188343738563332, 0.16387843297995666];
+        let [accuracy, loss, ece, temperature, loss_after, ece_after] = [
+            0.73,
+            1.1683799069050982,
+            0.12498866583870998,
+            1.9092388969587955,
+            1.0188343738563332,
+            0.16387843297995666,
+        ];
         let before = predictions.metrics(1.0);
         check("accuracy", before.accuracy, accuracy, 1e-12);
         check("loss", before.loss, loss, 1e-6);

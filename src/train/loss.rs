@@ -119,7 +119,7 @@ mod tests {
     use crate::train::options::Kd;
     use candle_core::Device;
 
-    fn tensor(rows: &[[f32; 3]]) -> Tensor {
+    fn tensor(rows: &[[f32; 3]; 2]) -> Tensor {
         Tensor::new(rows, &Device::Cpu).unwrap()
     }
 
@@ -157,10 +157,7 @@ mod tests {
             (1.390642211, [[0.008056641, -0.251445409, 0.243388768], [0.047085941, 0.009676175, -0.056762116]]),
         ];
         let taught = Taught {
-            logits: vec![
-                tensor(&[[1.0, 0.5, -2.0], [0.1, 0.2, 0.3]]),
-                tensor(&[[-1.0, 2.0, 0.0], [3.0, 0.0, 0.4]]),
-            ],
+            logits: vec![tensor(&[[1.0, 0.5, -2.0], [0.1, 0.2, 0.3]]), tensor(&[[-1.0, 2.0, 0.0], [3.0, 0.0, 0.4]])],
         };
         let distillation = |method| Distillation { teachers: vec![], method };
         let kd = distillation(Method::Kd(Kd::default()));

@@ -79,7 +79,9 @@ pub enum TrainError {
         found: usize,
     },
     /// The loss is no number any more.
-    #[error("epoch {epoch}, step {step}: {what} is {value}: {kept}; a smaller `lr` than {lr}, a longer warm-up or `clip_norm` may help")]
+    #[error(
+        "epoch {epoch}, step {step}: {what} is {value}: {kept}; a smaller `lr` than {lr}, a longer warm-up or `clip_norm` may help"
+    )]
     Diverged {
         /// The epoch, from 1.
         epoch: usize,

@@ -3,10 +3,10 @@
 //! A temperature T is written into the model as the scale of its last layer: weight and bias divided by T. The logits that
 //! come out are those of softmax(z / T), at no cost and on any runtime; the likeliest class stays what it was.
 
+use super::TrainError;
 use super::evaluation::{Metrics, predict};
 use super::logits::{scaled, with_softmax};
 use super::trainer::{Loaders, Trained};
-use super::TrainError;
 use crate::data::{Normalisation, Values};
 use crate::onnx::{self, ExportOptions, Metadata, OnnxModel, Pixels};
 use serde::{Deserialize, Serialize};

@@ -175,7 +175,8 @@ mod tests {
         let mut optimizer = Optimizer::new(options, &graph());
         let mut at = weights([1.5, -0.7]);
         let gradients = [[0.5, -0.3], [-1.2, 0.8], [0.25, 0.1]];
-        for (step, ((gradient, lr), expected)) in gradients.into_iter().zip([0.1, 0.1, 0.05]).zip(expected).enumerate() {
+        for (step, ((gradient, lr), expected)) in gradients.into_iter().zip([0.1, 0.1, 0.05]).zip(expected).enumerate()
+        {
             let gradients = weights(gradient).iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
             at = optimizer.step(&at, &gradients, lr).unwrap();
             // As a checkpoint does.

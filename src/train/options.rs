@@ -290,9 +290,11 @@ impl TrainOptions {
                     ("distillation.method.kd.temperature", kd.temperature, positive(kd.temperature), "more than 0"),
                     ("distillation.method.kd.weight", kd.weight, (0.0..=1.0).contains(&kd.weight), "0 to 1"),
                 ]),
-                Method::SoftEnsemble(soft) => rules.extend(soft.discriminator_lr.map(|lr| {
-                    ("distillation.method.soft_ensemble.discriminator_lr", lr, positive(lr), "more than 0")
-                })),
+                Method::SoftEnsemble(soft) => {
+                    rules.extend(soft.discriminator_lr.map(|lr| {
+                        ("distillation.method.soft_ensemble.discriminator_lr", lr, positive(lr), "more than 0")
+                    }))
+                }
             }
         }
         match rules.into_iter().find(|(_, _, holds, _)| !holds) {

@@ -51,11 +51,8 @@ impl Schedule {
             Self::Constant => peak,
             Self::Cosine => peak * cosine,
             Self::CosinePower(CosinePower { power, lr_min }) => {
-                let scaled = if power > 1.0 {
-                    (power.powf(cosine + 1.0) - power) / (power * power - power)
-                } else {
-                    cosine
-                };
+                let scaled =
+                    if power > 1.0 { (power.powf(cosine + 1.0) - power) / (power * power - power) } else { cosine };
                 lr_min + (peak - lr_min) * scaled
             }
         }

@@ -8,7 +8,7 @@ use super::logits::logits;
 use super::loss::Taught;
 use super::options::{Distillation, NetworkTeacher, TeacherOptions};
 use crate::data::Normalisation;
-use crate::graph::{Graph, Op};
+use crate::graph::Graph;
 use crate::network::{Mode, Weights, forward};
 use crate::onnx;
 use crate::runtime::{NamedTensor, Runtime, RuntimeError, Session, SessionOptions, TractRuntime, Values};
@@ -81,9 +81,9 @@ impl Teachers {
     pub fn teach(&mut self, images: &Tensor) -> Result<Taught, TrainError> {
         let normalisation = &self.normalisation;
         let say = |teacher: &mut Teacher| match &mut teacher.kind {
-            Kind::Onnx(model) => model.logits(images, normalisation).map_err(|error| {
-                TrainError::Teacher { teacher: teacher.name.clone(), reason: error.to_string() }
-            }),
+            Kind::Onnx(model) => model
+                .logits(images, normalisation)
+                .map_err(|error| TrainError::Teacher { teacher: teacher.name.clone(), reason: error.to_string() }),
             Kind::Network(network) => Ok(forward(&network.0, &network.1, images, Mode::Inference)?.detach()),
         };
         Ok(Taught { logits: self.teachers.iter_mut().map(say).collect::<Result<_, _>>()? })

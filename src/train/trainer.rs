@@ -1,5 +1,6 @@
 //! The loop over epochs and steps, and what it goes on from.
 
+use super::TrainError;
 use super::average::{average, with_statistics};
 use super::checkpoint::{self, CHECKPOINT, Epoch, State};
 use super::discriminator::Discriminator;
@@ -10,7 +11,6 @@ use super::optimizer::{Optimizer, clip};
 use super::options::{Method, TrainOptions};
 use super::regularisation::{Drop, Regularisation};
 use super::teachers::{Lesson, Teachers};
-use super::TrainError;
 use crate::data::{Batch, DataSet, Loader, LoaderOptions, Normalisation, Part};
 use crate::graph::Graph;
 use crate::network::{TrainingPass, Weights, loss_gradient};
