@@ -71,15 +71,17 @@ fn accuracy_is_the_same_in_candle_tract_and_onnx_runtime() {
         let trained = train(space, arch, &loaders, &options);
         let evaluated = evaluate(&trained, &loaders).unwrap();
         let direct = predict(&trained.graph, &trained.weights, test).unwrap();
-        for (pixels, precision) in [(false, Precision::F32), (true, Precision::F32), (true, Precision::F16)] {
+        for (pixels, fold, precision) in
+            [(false, false, Precision::F32), (true, true, Precision::F32), (true, true, Precision::F16)]
+        {
             let path = folder.path().join("model.onnx");
             let export_options = ExportOptions { batch: Batch::Dynamic, precision, ..ExportOptions::default() };
-            let model_options = ModelOptions { pixels, softmax: false, export: export_options };
+            let model_options = ModelOptions { pixels, softmax: false, fold, export: export_options };
             let model = export(&trained, &evaluated, &loaders, Metadata::new(), model_options).unwrap();
             model.save(&path).unwrap();
             for runtime in &runtimes {
                 let found = run(runtime.as_ref(), &path, test, pixels);
-                let what = format!("{space}, {}, pixels {pixels}, {precision}", runtime.info().name);
+                let what = format!("{space}, {}, pixels {pixels}, fold {fold}, {precision}", runtime.info().name);
                 let (metrics, expected) = (found.metrics(1.0), evaluated.after["test"]);
                 let most =
                     direct.logits().iter().fold(0f32, |most, z| most.max(z.abs())) as f64 / evaluated.temperature;

@@ -57,6 +57,9 @@ pub(super) struct Args {
     /// The model ends with a softmax
     #[arg(long)]
     softmax: bool,
+    /// Leave batch normalisations as operators of their own, where they would be folded into the layers before
+    #[arg(long)]
+    no_fold: bool,
     /// Element type of the model's weights and activations: f32 or f16
     #[arg(long, default_value = "f32")]
     precision: Precision,
@@ -100,6 +103,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let model_options = ModelOptions {
         pixels: args.pixels,
         softmax: args.softmax,
+        fold: !args.no_fold,
         export: ExportOptions {
             batch: args.model_batch,
             file_name,

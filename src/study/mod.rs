@@ -13,7 +13,7 @@ mod reference;
 pub mod store;
 mod tracker;
 
-pub use plan::{Plan, PlannedDevice, Source};
+pub use plan::{Plan, PlannedDevice, Source, space};
 pub use progress::{Event, Observer, Role};
 
 use crate::device::{DeviceError, OpenOptions, ProfileError};
@@ -23,7 +23,7 @@ use crate::objective::{ObjectiveVector, Objectives};
 use crate::onnx::OnnxError;
 use crate::pareto::Measured;
 use crate::sampler::Sampler;
-use crate::space::{Decision, SearchSpace, SpaceError};
+use crate::space::{Decision, SpaceError};
 use crate::yaml::YamlError;
 pub(crate) use candidate::model_file;
 use evaluate::Evaluator;
@@ -396,19 +396,6 @@ pub fn measured(store: &Store, objectives: &Objectives, record: &TrialRecord) ->
         }
     }
     Ok(Some(measured))
-}
-
-/// The space of a stored study, with the network that it searched.
-///
-/// # Errors
-/// If the store can't be read, or has no study.
-pub fn space(store: &Store) -> Result<SearchSpace, StudyError> {
-    let broken = |reason: &str| StudyError::Stored { path: store.path().to_owned(), reason: reason.to_owned() };
-    let config: serde_json::Value = store.fact("config")?.ok_or_else(|| broken("it has no study that has begun"))?;
-    let definition = config["space"]["definition"].to_string();
-    let changes = serde_json::from_value(config["space"]["network"].clone())
-        .map_err(|error| broken(&format!("config.space.network: {error}")))?;
-    Ok(SearchSpace::parse(&definition, store.path())?.with_network(&changes)?)
 }
 
 fn unix_now_s() -> u64 {

@@ -5,9 +5,11 @@
 
 use super::TrainError;
 use super::evaluation::{Metrics, predict};
+use super::loaders::Loaders;
 use super::logits::{scaled, with_softmax};
-use super::trainer::{Loaders, Trained};
+use super::trainer::Trained;
 use crate::data::{Normalisation, Values};
+use crate::network::fold_batch_norms;
 use crate::onnx::{self, ExportOptions, Metadata, OnnxModel, Pixels};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,6 +33,8 @@ pub struct ModelOptions {
     pub pixels: bool,
     /// Whether it ends with a softmax.
     pub softmax: bool,
+    /// Whether batch normalisation is folded into the layers before it.
+    pub fold: bool,
     /// How it is written.
     pub export: ExportOptions,
 }
@@ -69,13 +73,15 @@ pub fn export(
     metadata: Metadata,
     options: ModelOptions,
 ) -> Result<OnnxModel, TrainError> {
-    let ModelOptions { pixels, softmax, mut export } = options;
+    let ModelOptions { pixels, softmax, fold, mut export } = options;
     let weights = match evaluated.temperature {
         1.0 => None,
         temperature => scaled(&trained.graph, &trained.weights, 1.0 / temperature)?,
     };
     let weights = weights.unwrap_or_else(|| trained.weights.clone());
-    let graph = if softmax { with_softmax(&trained.graph)? } else { trained.graph.clone() };
+    let (graph, weights) =
+        if fold { fold_batch_norms(&trained.graph, &weights)? } else { (trained.graph.clone(), weights) };
+    let graph = if softmax { with_softmax(&graph)? } else { graph };
     let normalisation = data.train.normalisation();
     if pixels {
         if !matches!(data.train.part().samples().values(), Values::U8(_)) {

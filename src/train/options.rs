@@ -303,3 +303,50 @@ impl TrainOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The YAML blocks of docs/training.md.
+    fn blocks() -> Vec<&'static str> {
+        let text = include_str!("../../docs/training.md");
+        text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_documentation() {
+        let parse = |text| yaml::parse::<TrainOptions>(text, Path::new("docs/training.md")).unwrap();
+        assert_eq!(parse(blocks()[0]), TrainOptions::default());
+        assert_eq!(parse("{}"), TrainOptions::default());
+        let distillation = parse(blocks()[1]).distillation.unwrap();
+        assert_eq!((distillation.teachers.len(), distillation.method), (2, Method::default()));
+        TrainOptions::default().check().unwrap();
+    }
+
+    #[test]
+    fn files_are_looked_for_beside_the_options() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.yaml");
+        std::fs::write(&path, "distillation: {teachers: [onnx: a.onnx], method: {soft_ensemble: {}}}\n").unwrap();
+        let distillation = TrainOptions::read(&path).unwrap().distillation.unwrap();
+        assert_eq!(distillation.teachers, [TeacherOptions::Onnx(folder.path().join("a.onnx"))]);
+        assert_eq!(distillation.method, Method::SoftEnsemble(SoftEnsemble::default()));
+    }
+
+    #[test]
+    fn what_is_out_of_its_range_is_named() {
+        let check = |text: &str, expected: &str| {
+            let options: TrainOptions = yaml::parse(text, Path::new("a.yaml")).unwrap();
+            assert_eq!(options.check().unwrap_err().to_string(), expected);
+        };
+        check("epochs: 0", "epochs: 0, expected 1 or more");
+        check("ema_decay: 1", "ema_decay: 1, expected 0 to less than 1");
+        check("optimizer: {sgd: {momentum: 1.5}}", "optimizer.sgd.momentum: 1.5, expected 0 to less than 1");
+        check("schedule: {cosine_power: {power: 0.5}}", "schedule.cosine_power.power: 0.5, expected 1 or more");
+        check("lr: .nan", "lr: NaN, expected more than 0");
+        check("distillation: {teachers: []}", "distillation.teachers: 0, expected 1 teacher or more");
+        let text = "distillation: {teachers: [onnx: a], method: {kd: {weight: 2}}}";
+        check(text, "distillation.method.kd.weight: 2, expected 0 to 1");
+    }
+}

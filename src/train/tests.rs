@@ -141,7 +141,7 @@ fn with_everything(place: &Place) -> TrainOptions {
     if !teacher.exists() {
         let trained = place.train("teacher", &TrainOptions { epochs: 2, ..options() });
         let evaluated = evaluate(&trained, &place.loaders(&options())).unwrap();
-        let model_options = ModelOptions { pixels: true, softmax: true, export: ExportOptions::default() };
+        let model_options = ModelOptions { pixels: true, softmax: true, fold: true, export: ExportOptions::default() };
         let data = place.loaders(&options());
         export(&trained, &evaluated, &data, Metadata::new(), model_options).unwrap().save(&teacher).unwrap();
     }
@@ -191,10 +191,24 @@ fn a_loss_that_is_no_number_leaves_the_checkpoint() {
     assert!(error.is_input(), "{error}");
     let message = error.to_string();
     assert!(message.starts_with("epoch 1, step ") && message.contains(": there is no checkpoint yet; "), "{message}");
-    // The learning rate rises over so many epochs that the first ones are fine.
-    let slow = TrainOptions { lr: Some(1e12), warm_up_epochs: 1e13, epochs: 2, ..options.clone() };
-    place.train("b", &slow);
-    assert!(place.folder("b").join(CHECKPOINT).is_file());
+
+    // An epoch is done, and then a weight is lost.
+    let options = self::options();
+    place.run("b", &options, &mut StopAt(1)).unwrap();
+    let path = place.folder("b").join(CHECKPOINT);
+    let (state, mut tensors) = checkpoint::load(&path, &Device::Cpu).unwrap().unwrap();
+    let weight = tensors.keys().find(|name| name.starts_with("weights.head") && name.ends_with("linear.weight"));
+    let weight = weight.unwrap().clone();
+    let lost = tensors[&weight].affine(0.0, f64::NAN).unwrap();
+    tensors.insert(weight, lost);
+    checkpoint::save(&path, &state, &tensors).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let message = place.run("b", &options, &mut ()).unwrap_err().to_string();
+    assert!(
+        message.starts_with("epoch 2, step 1: loss is NaN") && message.contains(": the checkpoint of epoch 1 stays; "),
+        "{message}"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
 #[test]
@@ -251,10 +265,14 @@ fn the_exported_model_is_the_trained_network() {
     let evaluated = evaluate(&trained, &data).unwrap();
     let test = data.test.as_ref().unwrap();
     let direct = predict(&trained.graph, &trained.weights, test).unwrap();
-    for (pixels, softmax) in [(false, false), (true, false), (true, true)] {
+    for (pixels, softmax, fold) in [(false, false, false), (true, false, true), (true, true, true)] {
         let path = place.0.path().join("model.onnx");
-        let model_options =
-            ModelOptions { pixels, softmax, export: ExportOptions { batch: Batch::Dynamic, ..Default::default() } };
+        let model_options = ModelOptions {
+            pixels,
+            softmax,
+            fold,
+            export: ExportOptions { batch: Batch::Dynamic, ..Default::default() },
+        };
         export(&trained, &evaluated, &data, Metadata::new(), model_options).unwrap().save(&path).unwrap();
         let found = run_by_tract(&path, test, pixels);
         let worst = found.iter().zip(direct.logits().chunks(CLASSES)).flat_map(|(found, logits)| {

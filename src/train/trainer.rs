@@ -5,13 +5,14 @@ use super::average::{average, with_statistics};
 use super::checkpoint::{self, CHECKPOINT, Epoch, State};
 use super::discriminator::Discriminator;
 use super::evaluation::predict;
+use super::loaders::Loaders;
 use super::logits::logits;
 use super::loss::{Loss, Taught};
 use super::optimizer::{Optimizer, clip};
 use super::options::{Method, TrainOptions};
 use super::regularisation::{Drop, Regularisation};
 use super::teachers::{Lesson, Teachers};
-use crate::data::{Batch, DataSet, Loader, LoaderOptions, Normalisation, Part};
+use crate::data::Batch;
 use crate::graph::Graph;
 use crate::network::{TrainingPass, Weights, loss_gradient};
 use candle_core::{D, DType, Device, Tensor};
@@ -20,45 +21,6 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
-
-/// Samples that are looked at together where nothing is trained.
-const EVALUATED_TOGETHER: usize = 256;
-
-/// Batches of the parts of a data set.
-#[derive(Clone, Debug)]
-pub struct Loaders {
-    /// What is trained on.
-    pub train: Loader,
-    /// What training is watched with.
-    pub validation: Option<Loader>,
-    /// What is looked at last.
-    pub test: Option<Loader>,
-    /// Digest of the data set.
-    pub sha256: String,
-}
-
-impl Loaders {
-    /// Splits the data as the options say, and fits the normalisation on what is trained on.
-    ///
-    /// # Errors
-    /// If an option does not fit the data.
-    pub fn new(data: &DataSet, options: &TrainOptions, device: &Device) -> Result<Self, TrainError> {
-        let split = data.split(&options.split)?;
-        let normalisation = Normalisation::fit(&split.train);
-        let loader = |part: Part, batch, augmentation| {
-            let device = device.clone();
-            let options = LoaderOptions { batch, augmentation, seed: options.seed, workers: 0, device };
-            Loader::new(part, normalisation.clone(), options)
-        };
-        let looked_at = |part| loader(part, EVALUATED_TOGETHER, Default::default());
-        Ok(Self {
-            train: loader(split.train, options.batch, options.augmentation)?,
-            validation: split.validation.filter(|part| !part.is_empty()).map(looked_at).transpose()?,
-            test: split.test.filter(|part| !part.is_empty()).map(looked_at).transpose()?,
-            sha256: data.sha256().to_owned(),
-        })
-    }
-}
 
 /// What is trained, on what, how, and where checkpoints are kept.
 #[derive(Clone, Debug)]
