@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod data;
 pub mod device;
 pub mod genotype;
 pub mod graph;
@@ -30,4 +31,5 @@ pub mod statistics;
 pub mod study;
 pub mod surrogate;
 pub mod tabular;
+pub mod train;
 pub mod yaml;

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules on the way of a candidate. A module may import from those before it, and why it stands where it does.
-const ORDER: [(&str, &str); 23] = [
+const ORDER: [(&str, &str); 25] = [
     ("yaml", "reads any YAML, knows nothing of its contents"),
     ("statistics", "statistics of plain numbers"),
     ("genotype", "names an architecture, whatever the space; writes digests"),
     ("objective", "directions, bounds and vectors of plain numbers"),
+    ("data", "samples, whatever network sees them"),
     ("graph", "the operators of one candidate"),
     ("kernels", "computes single operators of a graph"),
     ("network", "computes whole graphs"),
@@ -19,6 +20,7 @@ const ORDER: [(&str, &str); 23] = [
     ("quality", "makes one figure of many indicators, and holds it against the truth"),
     ("onnx", "writes graphs with their weights, reads any model"),
     ("runtime", "runs ONNX models"),
+    ("train", "trains networks of a space, exports them"),
     ("latency", "times what a runtime runs"),
     ("device", "where that happens"),
     ("lut", "predicts what a device would measure"),

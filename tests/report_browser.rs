@@ -2,9 +2,11 @@
 //!
 //! Needs Chromium: the program that `CHROMIUM` names, or one on the `PATH`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tegu::report::{ControlRow, Preference, Seeds, StudyReport, TrialState, html};
+use tegu::train::{DataFacts, Epoch, Evaluated, Metrics, TrainOptions, TrainingRecord};
 
 /// The sample study, which `src/report/tests.rs` uses as well.
 fn sample() -> StudyReport {
@@ -109,6 +111,15 @@ fn check(name: &str, report: &StudyReport) {
             "{name}"
         );
     }
+    assert_eq!(dom.contains("id=\"trained\""), !report.trainings.is_empty(), "{name}: trainings");
+    if !report.trainings.is_empty() {
+        let trained = within("trained");
+        let rows = trained.split("<tbody>").nth(1).map_or(0, |body| body.matches("<tr>").count());
+        assert_eq!(rows, report.trainings.len(), "{name}: trainings");
+        // Loss and accuracy, of training and of validation.
+        let lines = trained.matches("class=\"line ").count();
+        assert_eq!(lines, 4 * report.trainings.len(), "{name}: curves");
+    }
     let curves = if report.hypervolume_history.len() > 1 { 1 + usize::from(report.control.is_some()) } else { 0 };
     let lines = within("history").matches("class=\"line ").count();
     assert_eq!(lines, curves, "{name}: hypervolume curves");
@@ -150,6 +161,47 @@ fn a_repeated_study_with_controls_and_choices() {
     }
     report.hypervolume_history.iter_mut().for_each(|point| point.search_s = f64::from(point.evaluations as u32));
     check("repeated", &report);
+}
+
+#[test]
+fn a_study_with_trained_networks() {
+    let epoch = |epoch: usize| Epoch {
+        epoch,
+        lr: 0.1,
+        loss: 1.0 / epoch as f64,
+        accuracy: 0.5,
+        validation_loss: Some(0.75),
+        validation_accuracy: Some(0.625),
+        seconds: 2.5,
+    };
+    let metrics = Metrics { samples: 64, accuracy: 0.875, loss: 0.5, ece: 0.0625 };
+    let parts: BTreeMap<String, Metrics> = ["validation", "test"].map(|part| (part.to_owned(), metrics)).into();
+    let evaluated = Evaluated { temperature: 1.25, before: parts.clone(), after: parts };
+    let record = TrainingRecord {
+        space: "s".into(),
+        arch: "<b>a</b>".into(),
+        arch_id: None,
+        study: None,
+        trial: Some(("nsga2".into(), 1)),
+        options: TrainOptions::default(),
+        data: DataFacts {
+            path: "data".into(),
+            sha256: "00".into(),
+            classes: vec!["0".into(), "1".into()],
+            shape: [1, 8, 8],
+            train: 100,
+            validation: 64,
+            test: 64,
+        },
+        params: 1234,
+        curve: vec![epoch(1), epoch(2), epoch(3)],
+        best_epoch: Some(2),
+        evaluated: Some(evaluated),
+        model: None,
+    };
+    let under_way = TrainingRecord { best_epoch: None, evaluated: None, trial: None, ..record.clone() };
+    let trainings = [("nsga2-1-seed0".to_owned(), record), ("x-seed0".to_owned(), under_way)];
+    check("trained", &StudyReport { trainings: trainings.into(), ..sample() });
 }
 
 #[test]

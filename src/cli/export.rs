@@ -35,7 +35,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-fn batch(text: &str) -> Result<Batch, String> {
+pub(super) fn batch(text: &str) -> Result<Batch, String> {
     match text {
         "dynamic" => Ok(Batch::Dynamic),
         _ => text

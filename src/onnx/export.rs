@@ -35,8 +35,17 @@ pub enum Batch {
     Dynamic,
 }
 
+/// How pixels become what a network was trained on, for a model that takes bytes: factor · x + summand, by channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pixels {
+    /// `[channels]`.
+    pub factor: Vec<f32>,
+    /// `[channels]`.
+    pub summand: Vec<f32>,
+}
+
 /// How a model is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ExportOptions {
     /// Size of the batch dimension; default 1.
     pub batch: Batch,
@@ -46,12 +55,14 @@ pub struct ExportOptions {
     pub external_data_above: u64,
     /// Element type of weights and activations; default 32-bit floats.
     pub precision: Precision,
+    /// Where the model is to take bytes, 0 to 255, how they are normalised; default none: it takes normalised floats.
+    pub pixels: Option<Pixels>,
 }
 
 impl Default for ExportOptions {
     fn default() -> Self {
         let (batch, file_name, precision) = (Batch::Fixed(1), "model.onnx".into(), Precision::F32);
-        Self { batch, file_name, external_data_above: 2_000_000_000, precision }
+        Self { batch, file_name, external_data_above: 2_000_000_000, precision, pixels: None }
     }
 }
 
@@ -66,7 +77,7 @@ pub fn export(
     metadata: &Metadata,
     options: ExportOptions,
 ) -> Result<OnnxModel, OnnxError> {
-    let mut writer = Writer::new(graph, weights, options.batch, options.precision);
+    let mut writer = Writer::new(graph, weights, &options);
     for id in graph.ids() {
         let value = writer.lower(id)?;
         writer.values.push(value);
@@ -80,6 +91,7 @@ pub fn export(
     }
 
     let external_data = writer.move_outside(&options);
+    let element = if options.pixels.is_some() { DataType::Uint8 } else { DataType::Float };
     let model = ModelProto {
         ir_version: IR_VERSION,
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
@@ -87,8 +99,8 @@ pub fn export(
         producer_version: env!("CARGO_PKG_VERSION").into(),
         graph: Some(GraphProto {
             name: metadata.architecture.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "tegu".into()),
-            input: vec![value_info(INPUT, writer.dims(graph.input_shape()))],
-            output: vec![value_info(OUTPUT, writer.dims(graph.output_shape()))],
+            input: vec![value_info(INPUT, element, writer.dims(graph.input_shape()))],
+            output: vec![value_info(OUTPUT, DataType::Float, writer.dims(graph.output_shape()))],
             node: writer.nodes,
             initializer: writer.initializers,
             ..Default::default()
@@ -104,6 +116,7 @@ struct Writer<'a> {
     weights: &'a Weights,
     batch: Batch,
     precision: Precision,
+    pixels: Option<&'a Pixels>,
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
     /// For each node of the graph so far, the name of the ONNX value that it is.
@@ -114,11 +127,12 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(graph: &'a Graph, weights: &'a Weights, batch: Batch, precision: Precision) -> Self {
+    fn new(graph: &'a Graph, weights: &'a Weights, options: &'a ExportOptions) -> Self {
+        let (batch, precision, pixels) = (options.batch, options.precision, options.pixels.as_ref());
         let taken = [INPUT.to_owned(), OUTPUT.to_owned()].into();
         let (nodes, initializers, values) = (vec![], vec![], vec![]);
         let (relu6_bounds, batch_size) = (None, None);
-        Self { graph, weights, batch, precision, nodes, initializers, values, taken, relu6_bounds, batch_size }
+        Self { graph, weights, batch, precision, pixels, nodes, initializers, values, taken, relu6_bounds, batch_size }
     }
 
     /// Writes one node of the graph and gives the name of its value.
@@ -128,7 +142,7 @@ impl<'a> Writer<'a> {
         let operands: Vec<String> = node.inputs.iter().map(|input| self.values[input.index()].clone()).collect();
         let operands: Vec<&str> = operands.iter().map(String::as_str).collect();
         match node.op {
-            Op::Input => return Ok(self.input()),
+            Op::Input => return self.input(),
             Op::Identity | Op::Dropout { .. } => return Ok(operands[0].into()),
             _ => {}
         }
@@ -174,16 +188,31 @@ impl<'a> Writer<'a> {
         Ok(value)
     }
 
-    /// The value of the model's input in the precision of all others.
-    fn input(&mut self) -> String {
-        match self.precision {
-            Precision::F32 => INPUT.to_owned(),
-            Precision::F16 => {
-                let value = self.unique("input.half");
-                self.emit("Cast", &[INPUT], &value, vec![cast_to(DataType::Float16)]);
-                value
+    /// The value of the model's input in the precision of all others, pixels normalised.
+    fn input(&mut self) -> Result<String, OnnxError> {
+        let (element, cast) = match (self.precision, self.pixels) {
+            (Precision::F32, None) => return Ok(INPUT.to_owned()),
+            (Precision::F32, Some(_)) => (DataType::Float, "input.float"),
+            (Precision::F16, _) => (DataType::Float16, "input.half"),
+        };
+        let value = self.unique(cast);
+        self.emit("Cast", &[INPUT], &value, vec![cast_to(element)]);
+        let Some(pixels) = self.pixels else { return Ok(value) };
+        let channels = self.graph.input_shape().channels();
+        let mut at = value;
+        for (op, name, of) in [("Mul", "factor", &pixels.factor), ("Add", "summand", &pixels.summand)] {
+            if of.len() != channels {
+                let reason = format!("{} values of `pixels`, expected one for each of {channels} channels", of.len());
+                return Err(OnnxError::Unsupported { node: INPUT.into(), reason });
             }
+            let operand = self.unique(&format!("input.{name}"));
+            let tensor = self.tensor(&operand, &[1, channels, 1, 1], of)?;
+            self.initializers.push(tensor);
+            let value = self.unique(if op == "Mul" { "input.scaled" } else { "input.normalised" });
+            self.emit(op, &[&at, &operand], &value, vec![]);
+            at = value;
         }
+        Ok(at)
     }
 
     /// A tensor in the model's precision.

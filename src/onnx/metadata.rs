@@ -3,6 +3,7 @@
 use super::OnnxError;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::str::FromStr;
 
 /// Where a model comes from.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,6 +24,17 @@ pub struct Metadata {
     pub tegu_version: Option<String>,
     /// SHA-256 of the weights (`tegu.weights_sha256`).
     pub weights_sha256: Option<String>,
+    /// Accuracy of a trained network by part of the data (`tegu.accuracy`, a JSON object: `validation`, `test`).
+    pub accuracy: BTreeMap<String, f64>,
+    /// Expected calibration error by part of the data (`tegu.ece`, a JSON object).
+    pub ece: BTreeMap<String, f64>,
+    /// The temperature that its logits are divided by already, in its last layer (`tegu.temperature`).
+    pub temperature: Option<f64>,
+    /// SHA-256 of the data that it was trained on (`tegu.data_sha256`).
+    pub data_sha256: Option<String>,
+    /// How its inputs were normalised, scale, mean and deviation of each channel (`tegu.normalisation`, JSON); a model of
+    /// bytes does it itself.
+    pub normalisation: Option<String>,
 }
 
 impl Metadata {
@@ -33,53 +45,75 @@ impl Metadata {
 
     /// Keys and values, in a fixed order, without what is absent.
     pub(super) fn entries(&self) -> Result<Vec<(&'static str, String)>, OnnxError> {
-        if let Some((name, value)) = self.indicators.iter().find(|(_, value)| !value.is_finite()) {
-            let reason = format!("`{name}` is {value}, expected a finite number");
-            return Err(OnnxError::Metadata { key: "tegu.indicators".into(), reason });
+        let objects =
+            [("tegu.indicators", &self.indicators), ("tegu.accuracy", &self.accuracy), ("tegu.ece", &self.ece)];
+        for (key, values) in objects {
+            if let Some((name, value)) = values.iter().find(|(_, value)| !value.is_finite()) {
+                let reason = format!("`{name}` is {value}, expected a finite number");
+                return Err(OnnxError::Metadata { key: key.into(), reason });
+            }
         }
-        let indicators = || serde_json::to_string(&self.indicators).expect("names and finite numbers are JSON");
+        let object = |values: &BTreeMap<String, f64>| {
+            let text = || serde_json::to_string(values).expect("names and finite numbers are JSON");
+            (!values.is_empty()).then(text)
+        };
         let all = [
             ("tegu.space", self.space.clone()),
             ("tegu.architecture", self.architecture.clone()),
             ("tegu.study", self.study.clone()),
             ("tegu.trial", self.trial.map(|trial| trial.to_string())),
             ("tegu.seed", self.seed.map(|seed| seed.to_string())),
-            ("tegu.indicators", (!self.indicators.is_empty()).then(indicators)),
+            ("tegu.indicators", object(&self.indicators)),
             ("tegu.version", self.tegu_version.clone()),
             ("tegu.weights_sha256", self.weights_sha256.clone()),
+            ("tegu.accuracy", object(&self.accuracy)),
+            ("tegu.ece", object(&self.ece)),
+            ("tegu.temperature", self.temperature.map(|temperature| temperature.to_string())),
+            ("tegu.data_sha256", self.data_sha256.clone()),
+            ("tegu.normalisation", self.normalisation.clone()),
         ];
         Ok(all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
     }
 
     fn from_entries(mut entries: BTreeMap<String, String>) -> Result<Self, OnnxError> {
-        let indicators = match entries.remove("tegu.indicators") {
-            Some(text) => serde_json::from_str(&text).map_err(|error| OnnxError::Metadata {
-                key: "tegu.indicators".into(),
-                reason: format!("{error}, expected a JSON object of numbers"),
-            })?,
-            None => BTreeMap::new(),
-        };
         Ok(Self {
-            trial: whole_number(&mut entries, "tegu.trial")?,
-            seed: whole_number(&mut entries, "tegu.seed")?,
-            indicators,
+            trial: number(&mut entries, "tegu.trial", "a whole number")?,
+            seed: number(&mut entries, "tegu.seed", "a whole number")?,
+            indicators: numbers(&mut entries, "tegu.indicators")?,
+            accuracy: numbers(&mut entries, "tegu.accuracy")?,
+            ece: numbers(&mut entries, "tegu.ece")?,
+            temperature: number(&mut entries, "tegu.temperature", "a number")?,
             space: entries.remove("tegu.space"),
             architecture: entries.remove("tegu.architecture"),
             study: entries.remove("tegu.study"),
             tegu_version: entries.remove("tegu.version"),
             weights_sha256: entries.remove("tegu.weights_sha256"),
+            data_sha256: entries.remove("tegu.data_sha256"),
+            normalisation: entries.remove("tegu.normalisation"),
         })
     }
 }
 
-fn whole_number(entries: &mut BTreeMap<String, String>, key: &str) -> Result<Option<u64>, OnnxError> {
+fn number<T: FromStr>(
+    entries: &mut BTreeMap<String, String>,
+    key: &str,
+    expected: &str,
+) -> Result<Option<T>, OnnxError> {
     let parse = |text: String| {
         text.parse().map_err(|_| OnnxError::Metadata {
             key: key.into(),
-            reason: format!("found `{text}`, expected a whole number"),
+            reason: format!("found `{text}`, expected {expected}"),
         })
     };
     entries.remove(key).map(parse).transpose()
+}
+
+fn numbers(entries: &mut BTreeMap<String, String>, key: &str) -> Result<BTreeMap<String, f64>, OnnxError> {
+    let Some(text) = entries.remove(key) else { return Ok(BTreeMap::new()) };
+    serde_json::from_str(&text).map_err(|error| OnnxError::Metadata {
+        key: key.into(),
+        reason: format!("{error}, expected a JSON object of numbers"),
+    })
 }
 
 /// Reads what Tegu wrote about a model; all absent where it was not Tegu that wrote it.

@@ -16,7 +16,8 @@
 //! The graph is exported as it is: export the [live](crate::graph::Graph::live) one where dead edges are to
 //! cost nothing. The model's input is `input`, its output `output`, values and nodes have the names of the
 //! graph's nodes, initialisers those of the parameters. The same input gives the same bytes. In half precision, weights and
-//! activations are 16-bit floats, with a `Cast` behind the input and one before the output.
+//! activations are 16-bit floats, with a `Cast` behind the input and one before the output. A model of
+//! [`pixels`](ExportOptions::pixels) takes bytes and normalises them by `Cast`, `Mul`, `Add`.
 
 mod export;
 mod inspect;
@@ -24,7 +25,7 @@ mod metadata;
 mod precision;
 mod proto;
 
-pub use export::{Batch, ExportOptions, IR_VERSION, OPSET, export};
+pub use export::{Batch, ExportOptions, IR_VERSION, OPSET, Pixels, export};
 pub use inspect::{Dim, ElementType, ModelInfo, OperatorNode, ValueInfo, inspect};
 pub(crate) use inspect::{decode, inspect_proto, operator_nodes};
 pub use metadata::{Metadata, read_metadata};

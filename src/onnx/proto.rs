@@ -83,10 +83,10 @@ pub(super) fn entry(key: &str, value: &str) -> StringStringEntryProto {
     StringStringEntryProto { key: key.into(), value: value.into() }
 }
 
-/// A value of floats. A dimension is a size or a symbol.
-pub(super) fn value_info(name: &str, dims: Vec<dimension::Value>) -> ValueInfoProto {
+/// A value of such elements. A dimension is a size or a symbol.
+pub(super) fn value_info(name: &str, element: DataType, dims: Vec<dimension::Value>) -> ValueInfoProto {
     let dim = dims.into_iter().map(|value| Dimension { value: Some(value), ..Default::default() }).collect();
-    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
+    let tensor = type_proto::Tensor { elem_type: element as i32, shape: Some(TensorShapeProto { dim }) };
     let value = Some(type_proto::Value::TensorType(tensor));
     ValueInfoProto { name: name.into(), r#type: Some(TypeProto { value, ..Default::default() }), ..Default::default() }
 }

@@ -13,7 +13,8 @@ use crate::objective::ObjectiveVector;
 use crate::pareto::{FrontBeyondNoise, Measured, ParetoFront};
 use crate::quality::QualityFacts;
 use crate::study::store::{self, EstimateRecord, EstimateSource, IndicatorOutcome, Store, TrialRecord};
-use crate::study::{LATENCY, MODELS, StudyError, StudyFacts, measured, model_file, repeated, vector};
+use crate::study::{LATENCY, MODELS, StudyError, StudyFacts, TRAININGS, measured, model_file, repeated, vector};
+use crate::train::{self, TrainingRecord};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -99,9 +100,17 @@ pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError>
         trials,
         front,
         correlations: vec![],
+        trainings: trainings(folder)?,
     };
     report.correlations = correlate(&report);
     Ok(report)
+}
+
+/// The trainings in the study's folder.
+fn trainings(folder: &Path) -> Result<BTreeMap<String, TrainingRecord>, ReportError> {
+    let all = train::records(&folder.join(TRAININGS));
+    let all = all.map_err(|error| ReportError::Invalid { field: TRAININGS.into(), reason: error.to_string() })?;
+    Ok(all.into_iter().collect())
 }
 
 /// Indexes of those that nothing dominates beyond noise, among those that keep all bounds.

@@ -10,6 +10,7 @@ use crate::quality::{Correlations, QualityFacts};
 use crate::study::REPORTS;
 use crate::study::store::StoreError;
 use crate::tabular::Bench;
+use crate::train::TrainingRecord;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -79,6 +80,9 @@ pub struct StudyReport {
     /// Rank correlations over complete trials; [`correlation::correlate`] makes them.
     #[serde(default)]
     pub correlations: Vec<Correlation>,
+    /// Trainings of the study's architectures, by the names of their folders.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trainings: BTreeMap<String, TrainingRecord>,
 }
 
 /// An objective as a reader needs it.

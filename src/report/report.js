@@ -263,6 +263,7 @@ function drawFacts() {
 
 drawControls();
 drawPreferences();
+drawTrained();
 drawSummary();
 drawScatter(byId("scatter"), byId("axes"), byId("scatter-note"));
 drawTables();

@@ -14,7 +14,7 @@ mod reference;
 pub mod store;
 mod tracker;
 
-pub use plan::{Plan, PlannedDevice, Source};
+pub use plan::{Plan, PlannedDevice, Source, space};
 pub use progress::{Event, Observer, Role};
 
 use crate::device::{DeviceError, OpenOptions, ProfileError};
@@ -24,8 +24,7 @@ use crate::objective::{ObjectiveVector, Objectives};
 use crate::onnx::OnnxError;
 use crate::pareto::Measured;
 use crate::sampler::Sampler;
-use crate::space::Decision;
-use crate::space::SpaceError;
+use crate::space::{Decision, SpaceError};
 use crate::yaml::YamlError;
 pub(crate) use candidate::model_file;
 use evaluate::Evaluator;
@@ -150,6 +149,8 @@ pub const LATENCY: &str = "latency_ms@";
 pub const STORE: &str = "study.sqlite";
 /// Name of the folder of ONNX models in a study's folder.
 pub const MODELS: &str = "models";
+/// Name of the folder of trainings in a study's folder, a folder each (see [`records`](crate::train::records)).
+pub const TRAININGS: &str = "training";
 /// Names of the report's files in a study's folder.
 pub const REPORTS: [&str; 4] = ["front.json", "front.csv", "trials.csv", "report.html"];
 
@@ -178,7 +179,7 @@ impl Study {
         Ok(Self { plan, folder: folder.to_owned(), store, options })
     }
 
-    /// Removes the study in `folder`, if there is one: its store, its models and its reports, and nothing else.
+    /// Removes the study in `folder`, if there is one: its store, its models, trainings and reports, and nothing else.
     ///
     /// # Errors
     /// If it is in use, or a file can't be removed.
@@ -196,9 +197,10 @@ impl Study {
             let path = path.to_owned();
             move |source| StudyError::File { path, source }
         };
-        let models = folder.join(MODELS);
-        if models.exists() {
-            std::fs::remove_dir_all(&models).map_err(failed(&models))?;
+        for inner in [MODELS, TRAININGS].map(|name| folder.join(name)) {
+            if inner.exists() {
+                std::fs::remove_dir_all(&inner).map_err(failed(&inner))?;
+            }
         }
         // The store goes last: without it, this is no study to start over any more.
         let store = ["-wal", "-shm", ".lock", ""].map(|ending| format!("{STORE}{ending}"));

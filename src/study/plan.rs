@@ -1,6 +1,7 @@
 //! A config, resolved: the space opened, the profiles read, the objectives named.
 
 use super::metrics::metrics;
+use super::store::Store;
 use super::{LATENCY, StudyError};
 use crate::config::{ControlSection, LatencySection, LatencySource, ObjectiveSection, SpaceSection, StudyConfig};
 use crate::device::{HardwareProfile, Location, OpenOptions};
@@ -228,6 +229,19 @@ impl Plan {
     fn sampler_error(&self, error: &crate::sampler::SamplerError) -> StudyError {
         StudyError::Config { path: PathBuf::new(), reason: format!("search.sampler: {error}") }
     }
+}
+
+/// The space of a stored study, with the network that it searched.
+///
+/// # Errors
+/// If the store can't be read, or has no study.
+pub fn space(store: &Store) -> Result<SearchSpace, StudyError> {
+    let broken = |reason: &str| StudyError::Stored { path: store.path().to_owned(), reason: reason.to_owned() };
+    let config: serde_json::Value = store.fact("config")?.ok_or_else(|| broken("it has no study that has begun"))?;
+    let definition = config["space"]["definition"].to_string();
+    let changes = serde_json::from_value(config["space"]["network"].clone())
+        .map_err(|error| broken(&format!("config.space.network: {error}")))?;
+    Ok(SearchSpace::parse(&definition, store.path())?.with_network(&changes)?)
 }
 
 /// The table that predicts the figures of a latency objective, if one does; it must be one of the space.
