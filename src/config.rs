@@ -8,6 +8,7 @@ use crate::network::Compute;
 use crate::quality::QualitySection;
 use crate::sampler::SamplerOptions;
 use crate::space::NetworkChanges;
+use crate::train::TrainOptions;
 use crate::yaml::{self, YamlError};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -67,6 +68,26 @@ pub enum ObjectiveSection {
     Macs(BoundSection),
     /// Bytes of the exported model; less is better.
     Size(SizeSection),
+    /// Accuracy on held-out samples after a short training; more is better.
+    Accuracy(AccuracySection),
+}
+
+/// An accuracy objective: every trial is trained for some epochs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccuracySection {
+    /// The data, a file or a folder (see [`DataSet`](crate::data::DataSet)).
+    pub data: PathBuf,
+    /// Passes over the training data.
+    #[serde(default = "short")]
+    pub epochs: usize,
+    /// The rest of the recipe; its own `epochs` do not count.
+    #[serde(default)]
+    pub train: TrainOptions,
+}
+
+fn short() -> usize {
+    3
 }
 
 /// A latency objective.

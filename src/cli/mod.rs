@@ -8,6 +8,7 @@ mod correlate;
 mod data;
 mod export;
 mod indicators;
+mod inspect;
 mod interrupt;
 mod lut;
 mod network;
@@ -68,6 +69,8 @@ enum Command {
     Export(export::Args),
     /// Train a chosen architecture, and export it
     Train(train::Args),
+    /// Say what an ONNX file is: provenance, operators, costs
+    Inspect(inspect::Args),
     /// Measure the latency of any ONNX model
     Profile(profile::Args),
     /// Lookup tables: predict what a device would measure
@@ -109,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args, cli.quiet),
         Command::Export(args) => export::run(args),
         Command::Train(args) => train::run(args, cli.quiet),
+        Command::Inspect(args) => inspect::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Lut(args) => lut::run(args, cli.quiet),
         Command::Report(args) => report::run(args),

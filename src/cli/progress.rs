@@ -105,6 +105,7 @@ impl Observer for Progress {
         match event {
             Event::Reference { done, total } => self.show("reference", *done, *total, false, ""),
             Event::Scoring { done, total } => self.say(&format!("scored {done} of {total}")),
+            Event::Training { done, total } => self.say(&format!("training {} of {total}", done + 1)),
             Event::Measuring { done, together, total } => {
                 self.say(&format!("measuring {} to {} of {total}", done + 1, done + together));
             }

@@ -24,6 +24,8 @@ pub struct ModelInfo {
     pub producer: String,
     /// How often each operator occurs, bodies of control flow included.
     pub operators: BTreeMap<String, usize>,
+    /// Numbers in its constant tensors of floats and bytes: weights, biases, statistics; scales where it is quantised.
+    pub constants: u64,
 }
 
 /// An input or output.
@@ -153,6 +155,10 @@ pub(crate) fn inspect_proto(model: &ModelProto, path: &Path) -> Result<ModelInfo
     for node in operator_nodes(graph) {
         *operators.entry(node.op_type).or_default() += 1;
     }
+    let numbers =
+        [DataType::Float, DataType::Float16, DataType::Double, DataType::Bfloat16, DataType::Int8, DataType::Uint8];
+    let constants = graph.initializer.iter().filter(|tensor| numbers.iter().any(|&of| tensor.data_type == of as i32));
+    let constants = constants.map(|tensor| tensor.dims.iter().map(|&dim| dim.max(0) as u64).product::<u64>()).sum();
     let inputs = graph.input.iter().filter(|input| !initialised.contains(input.name.as_str()));
     Ok(ModelInfo {
         inputs: inputs.map(value_info).collect(),
@@ -161,6 +167,7 @@ pub(crate) fn inspect_proto(model: &ModelProto, path: &Path) -> Result<ModelInfo
         ir_version: model.ir_version,
         producer: format!("{} {}", model.producer_name, model.producer_version).trim().to_owned(),
         operators,
+        constants,
     })
 }
 

@@ -17,6 +17,7 @@ pub enum RecipeSection {
     /// The TEG three (Chen et al. 2021).
     Teg,
     /// What ranks NAS-Bench-201 best; chosen on that space, and not good on others.
+    #[serde(rename = "nas_bench_201")]
     NasBench201,
     /// Weights by the indicators' names; none is dropped.
     Weights(BTreeMap<String, f64>),

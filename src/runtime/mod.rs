@@ -21,7 +21,7 @@ pub use library::{Located, Source, Tried, locate, tegu_home};
 pub use mock::MockRuntime;
 pub use onnxruntime::OnnxRuntime;
 pub use survey::{ProviderSurvey, RuntimeSurvey, survey};
-pub use tract::TractRuntime;
+pub use tract::{TractRuntime, macs};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

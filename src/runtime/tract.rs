@@ -13,6 +13,9 @@ use tract_onnx::prelude::*;
 /// Version of the tract that is built in; Cargo.toml asks for exactly this one.
 const VERSION: &str = "0.23.9";
 
+/// Names of the operators whose multiply-accumulates count.
+const PRODUCTS: [&str; 3] = ["Conv", "Deconv", "EinSum"];
+
 /// The runtime of [`RuntimeKind::Tract`](super::RuntimeKind::Tract).
 #[derive(Clone, Copy, Debug)]
 pub struct TractRuntime;
@@ -53,31 +56,68 @@ struct TractSession {
     bound: Option<Vec<Arc<Tensor>>>,
 }
 
+/// Multiply-accumulates of one run of any model, as tract counts them: those of convolutions and matrix products.
+///
+/// # Errors
+/// If tract can't read the model, or a size is left open.
+pub fn macs(model: &Path, options: &SessionOptions) -> Result<u64, RuntimeError> {
+    let count = || {
+        let typed = parse(model, options)?.model.into_typed().and_then(TypedModel::into_decluttered);
+        let typed = typed.map_err(|error| reason(&error))?;
+        let mut macs = 0;
+        for id in typed.eval_order().map_err(|error| reason(&error))? {
+            let node = typed.node(id);
+            if !PRODUCTS.contains(&&*node.op.name()) {
+                continue;
+            }
+            let facts = typed.node_input_facts(id).map_err(|error| reason(&error))?;
+            for (cost, count) in node.op.cost(&facts).map_err(|error| reason(&error))? {
+                if let Cost::FMA(_) = cost {
+                    let count = count.to_i64().map_err(|_| format!("operator `{}` has an open size", node.name))?;
+                    macs += u64::try_from(count).unwrap_or(0);
+                }
+            }
+        }
+        Ok(macs)
+    };
+    guarded(count).map_err(|reason| RuntimeError::Prepare { model: model.to_owned(), reason })
+}
+
+/// A model as tract reads it, with the sizes of its inputs.
+struct Parsed {
+    model: InferenceModel,
+    specs: Vec<NamedTensor>,
+    output_names: Vec<String>,
+}
+
+fn parse(path: &Path, options: &SessionOptions) -> Result<Parsed, String> {
+    let mut proto = decode(path).map_err(|error| inputs::without_path(&error.to_string(), path))?;
+    let info = inspect_proto(&proto, path).map_err(|error| error.to_string())?;
+    let mut onnx = tract_onnx::onnx();
+    // The dimensions of inner values are inferred anew: those in the file may hold symbols that are sizes now.
+    onnx.ignore_value_info = true;
+    refuse_unknown_operators(&onnx, &proto)?;
+    proto.graph.iter_mut().for_each(split_half_gemms);
+    let specs = inputs::resolve(&info.inputs, options)?;
+
+    let folder = path.parent().and_then(Path::to_str);
+    let parsed = onnx.parse(&proto, folder).map_err(|error| reason(&error))?;
+    if let Some(name) = parsed.unresolved_inputs.first() {
+        return Err(format!("value `{name}` is used and never made"));
+    }
+    let mut model = parsed.model;
+    for spec in &specs {
+        let outlet = parsed.outlets_by_name.get(&spec.name).ok_or_else(|| format!("input `{}` is lost", spec.name))?;
+        let fact = InferenceFact::dt_shape(datum_type(&spec.values), spec.dims.as_slice());
+        model.set_outlet_fact(*outlet, fact).map_err(|error| reason(&error))?;
+    }
+    Ok(Parsed { model, specs, output_names: info.outputs.into_iter().map(|output| output.name).collect() })
+}
+
 impl TractSession {
     fn new(path: &Path, options: &SessionOptions) -> Result<Self, String> {
-        let mut proto = decode(path).map_err(|error| inputs::without_path(&error.to_string(), path))?;
-        let info = inspect_proto(&proto, path).map_err(|error| error.to_string())?;
-        let mut onnx = tract_onnx::onnx();
-        // The dimensions of inner values are inferred anew: those in the file may hold symbols that are sizes now.
-        onnx.ignore_value_info = true;
-        refuse_unknown_operators(&onnx, &proto)?;
-        proto.graph.iter_mut().for_each(split_half_gemms);
-        let specs = inputs::resolve(&info.inputs, options)?;
-
-        let folder = path.parent().and_then(Path::to_str);
-        let parsed = onnx.parse(&proto, folder).map_err(|error| reason(&error))?;
-        if let Some(name) = parsed.unresolved_inputs.first() {
-            return Err(format!("value `{name}` is used and never made"));
-        }
-        let mut model = parsed.model;
-        for spec in &specs {
-            let outlet =
-                parsed.outlets_by_name.get(&spec.name).ok_or_else(|| format!("input `{}` is lost", spec.name))?;
-            let fact = InferenceFact::dt_shape(datum_type(&spec.values), spec.dims.as_slice());
-            model.set_outlet_fact(*outlet, fact).map_err(|error| reason(&error))?;
-        }
+        let Parsed { model, specs, output_names } = parse(path, options)?;
         let plan = model.into_optimized().and_then(IntoRunnable::into_runnable).map_err(|error| reason(&error))?;
-        let output_names = info.outputs.into_iter().map(|output| output.name).collect();
         Ok(Self { plan, specs, output_names, bound: None })
     }
 

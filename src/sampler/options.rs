@@ -115,7 +115,9 @@ impl SamplerOptions {
         // Statistics of the graph help models of accuracy, and hurt those of latency (docs/samplers.md).
         let learnt = |wanted: Option<bool>| space.clone().learnt_from(wanted.unwrap_or(problem.objectives == 1));
         Ok(match self {
-            Self::Bayesian(options) => Box::new(ModelBased::bayesian(learnt(options.statistics), options.clone(), seed)?),
+            Self::Bayesian(options) => {
+                Box::new(ModelBased::bayesian(learnt(options.statistics), options.clone(), seed)?)
+            }
             Self::Gbdt(options) => Box::new(ModelBased::gbdt(learnt(options.statistics), options.clone(), seed)?),
             Self::Linas(options) => Box::new(ModelBased::linas(learnt(options.statistics), options.clone(), seed)?),
             Self::Nsga2(options) => Box::new(Nsga2::new(space, options.clone(), seed)?),

@@ -3,11 +3,12 @@
 //! Candidates of a batch are scored in parallel, then exported in parallel, then measured together in turns, so that on a
 //! host that is its own target nothing else runs while something is measured.
 
+use super::accuracy::{ACCURACY, ShortTraining};
 use super::candidate::Candidate;
 use super::latency::{Latencies, Latency, known};
 use super::progress::{Event, Observer};
 use super::reference::{reference, score_in_parallel};
-use super::store::{Store, TrialRecord, TrialState};
+use super::store::{IndicatorOutcome, Store, TrialRecord, TrialState};
 use super::{MODELS, Plan, Source, StudyError};
 use crate::config::LatencySource;
 use crate::device::OpenOptions;
@@ -36,6 +37,8 @@ pub(super) struct Evaluator<'a> {
     indicators: Vec<&'static dyn Indicator>,
     /// What answers for the plan's devices, in its order, once there is something to evaluate.
     latencies: Vec<Latencies>,
+    /// Where accuracy is an objective.
+    training: Option<ShortTraining>,
     /// When the batch that is being evaluated began, what was scored for it, and in how many seconds.
     batch: (Instant, HashSet<ArchId>, f64),
 }
@@ -55,6 +58,8 @@ impl<'a> Evaluator<'a> {
             let reason = format!("compute: {} can't be opened ({built}): {error}", plan.config.compute);
             StudyError::Config { path: PathBuf::from(&plan.config.study), reason }
         })?;
+        let training =
+            plan.accuracy.as_ref().map(|planned| ShortTraining::new(planned, compute.clone())).transpose()?;
         let probes = Probes::new(&plan.space, plan.settings.clone(), plan.config.seed, compute)?;
         let mut latencies = vec![];
         if store.reference_sample()?.len() < plan.config.quality.reference {
@@ -66,7 +71,7 @@ impl<'a> Evaluator<'a> {
         store.put_fact("quality", &QualityFacts::new(plan.recipe.name, &quality))?;
         let indicators = indicator::distinct(indicator::teg().into_iter().chain(quality.indicators()));
         let (models, batch) = (folder.join(MODELS), (Instant::now(), HashSet::new(), 0.0));
-        Ok(Some(Self { plan, store, models, options, probes, quality, indicators, latencies, batch }))
+        Ok(Some(Self { plan, store, models, options, probes, quality, indicators, latencies, training, batch }))
     }
 
     /// The trials of a sampler that earlier runs finished.
@@ -130,7 +135,7 @@ impl<'a> Evaluator<'a> {
             self.export(&mut batch, None)?;
         }
         self.estimate(&mut batch)?;
-        if !self.measure(&mut batch, front, observer)? {
+        if !self.train(&mut batch, observer)? || !self.measure(&mut batch, front, observer)? {
             return Ok(None);
         }
         if self.latencies.iter().all(|latencies| !latencies.measures()) {
@@ -163,6 +168,38 @@ impl<'a> Evaluator<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Trains the sound candidates whose accuracy is an objective and not known. False if the observer interrupted it.
+    fn train(&mut self, batch: &mut [Candidate], observer: &mut dyn Observer) -> Result<bool, StudyError> {
+        let Some(training) = &self.training else { return Ok(true) };
+        let open = |candidate: &&mut Candidate| candidate.sound().is_some() && !candidate.values.contains_key(ACCURACY);
+        let mut open: Vec<&mut Candidate> = batch.iter_mut().filter(open).collect();
+        let total = open.len();
+        for (done, candidate) in open.iter_mut().enumerate() {
+            let begin = Instant::now();
+            let id = candidate.record.arch_id.clone();
+            // One of the same id may have been trained just now.
+            let known = self.store.indicators(&id)?.remove(ACCURACY);
+            let outcome = match (known, &candidate.live) {
+                (Some(known), _) => known,
+                (None, Some(live)) => {
+                    observer.on(&Event::Training { done, total });
+                    let Some(outcome) = training.run(live, &|| observer.interrupted())? else { return Ok(false) };
+                    self.store.put_indicators(&id, &BTreeMap::from([(ACCURACY.to_owned(), outcome.clone())]))?;
+                    outcome
+                }
+                (None, None) => continue,
+            };
+            match outcome {
+                IndicatorOutcome::Value(score) => {
+                    candidate.values.insert(ACCURACY.to_owned(), score.value);
+                }
+                IndicatorOutcome::Failed(reason) => candidate.failure = Some(reason),
+            }
+            candidate.record.seconds.scoring_s += begin.elapsed().as_secs_f64();
+        }
+        Ok(true)
     }
 
     /// Measures what is to be measured, on all devices. False if the observer interrupted it.
@@ -343,6 +380,7 @@ impl<'a> Evaluator<'a> {
                 Source::Params => params.map(|params| params as f64),
                 Source::Macs => macs.map(|macs| macs as f64),
                 Source::Size => Some(candidate.size_mib(&self.models)?),
+                Source::Accuracy => candidate.values.get(ACCURACY).copied(),
                 Source::Latency(device) => {
                     let known = known(self.store, &candidate.record.arch_id, device)?;
                     known.map(|latency| latency.p50_ms)
@@ -360,7 +398,7 @@ impl<'a> Evaluator<'a> {
         let mut scored_here: Vec<&mut Candidate> =
             batch.iter_mut().filter(|candidate| scored.contains(&candidate.record.arch_id)).collect();
         let share = scoring_s / scored_here.len().max(1) as f64;
-        scored_here.iter_mut().for_each(|candidate| candidate.record.seconds.scoring_s = share);
+        scored_here.iter_mut().for_each(|candidate| candidate.record.seconds.scoring_s += share);
         let spent: f64 = batch.iter().map(|candidate| candidate.record.seconds.total_s()).sum();
         let waiting_s = (begun.elapsed().as_secs_f64() - spent).max(0.0) / batch.len().max(1) as f64;
         batch.iter_mut().for_each(|candidate| candidate.record.seconds.waiting_s = waiting_s);

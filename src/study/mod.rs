@@ -3,6 +3,7 @@
 //! A study is a folder with a store. Whatever is finished is stored before it is reported, and a study is resumed by
 //! asking the samplers again and answering from the store what it has.
 
+mod accuracy;
 mod candidate;
 mod estimator;
 mod evaluate;
@@ -11,11 +12,14 @@ mod metrics;
 mod plan;
 mod progress;
 mod reference;
+mod remembered;
 pub mod store;
 mod tracker;
 
+pub use accuracy::{ACCURACY, PlannedAccuracy};
 pub use plan::{Plan, PlannedDevice, Source, space};
 pub use progress::{Event, Observer, Role};
+pub use remembered::{Remembered, RememberedLatency, remembered};
 
 use crate::device::{DeviceError, OpenOptions, ProfileError};
 use crate::indicator::IndicatorError;

@@ -1,5 +1,6 @@
 //! A config, resolved: the space opened, the profiles read, the objectives named.
 
+use super::accuracy::{ACCURACY, PlannedAccuracy};
 use super::metrics::metrics;
 use super::store::Store;
 use super::{LATENCY, StudyError};
@@ -33,6 +34,8 @@ pub struct Plan {
     pub sources: Vec<Source>,
     /// The devices that the objectives name, each once.
     pub devices: Vec<PlannedDevice>,
+    /// What candidates are trained on, where accuracy is an objective.
+    pub accuracy: Option<PlannedAccuracy>,
 }
 
 /// A device of a study.
@@ -66,6 +69,8 @@ pub enum Source {
     Macs,
     /// The model file's size in MiB.
     Size,
+    /// The share of held-out samples that are right after a short training.
+    Accuracy,
 }
 
 impl Plan {
@@ -106,7 +111,7 @@ impl Plan {
         if let Some((field, value, least)) = at_least.into_iter().find(|(_, value, least)| value < least) {
             return Err(wrong(format!("{field}: {value}, expected {least} or more")));
         }
-        let (mut objectives, mut sources, mut devices) = (vec![], vec![], vec![]);
+        let (mut objectives, mut sources, mut devices, mut accuracy) = (vec![], vec![], vec![], None);
         let sections = config.objectives.iter().map(|section| (section, false));
         for (section, constraint) in sections.chain(config.constraints.iter().map(|section| (section, true))) {
             let (mut objective, source) = match section {
@@ -133,6 +138,11 @@ impl Plan {
                     let size = bounded("size", bound.at_most_mib);
                     (Objective { unit: Some("MiB".into()), ..size }, Source::Size)
                 }
+                ObjectiveSection::Accuracy(section) => {
+                    let planned = PlannedAccuracy::open(section, folder, &space);
+                    accuracy = Some(planned.map_err(|error| wrong(format!("objectives: {ACCURACY}: {error}")))?);
+                    (Objective::new(ACCURACY, Direction::Maximize), Source::Accuracy)
+                }
             };
             objective.constraint = constraint;
             if let Some(bound) = objective.at_most.filter(|bound| bound.is_finite() && *bound <= 0.0) {
@@ -154,7 +164,7 @@ impl Plan {
             return Err(wrong(format!("objectives: precision: {first}, {other}: {reason}")));
         }
         let objectives = Objectives::new(objectives).map_err(|error| wrong(format!("objectives: {error}")))?;
-        let plan = Self { space: Arc::new(space), settings, recipe, objectives, sources, devices, config };
+        let plan = Self { space: Arc::new(space), settings, recipe, objectives, sources, devices, accuracy, config };
         plan.sampler(0, &OpenOptions::default())?;
         Ok(plan)
     }
@@ -175,6 +185,9 @@ impl Plan {
             self.devices.iter().map(|device| Some(device.table.as_ref()?.sha256())).collect();
         if tables.iter().any(Option::is_some) {
             config["tables"] = serde_json::to_value(&tables).expect("digests are JSON");
+        }
+        if let Some(accuracy) = &self.accuracy {
+            config["data"] = accuracy.data.sha256().into();
         }
         config
     }

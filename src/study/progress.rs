@@ -28,6 +28,13 @@ pub enum Event<'a> {
         /// Of so many.
         total: usize,
     },
+    /// A candidate of a batch is being trained.
+    Training {
+        /// So many are done.
+        done: usize,
+        /// Of so many.
+        total: usize,
+    },
     /// Models of a batch are being measured, some of them together.
     Measuring {
         /// So many are done.

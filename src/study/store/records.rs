@@ -25,7 +25,7 @@ pub enum TrialState {
 /// what was shared from an earlier trial. All trials' seconds add up to the search's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageSeconds {
-    /// Computing indicators.
+    /// Computing indicators, and short trainings.
     pub scoring_s: f64,
     /// Writing the model.
     pub exporting_s: f64,
