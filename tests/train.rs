@@ -108,7 +108,7 @@ fn what_does_not_fit_is_named() {
         "teacher data/t10k-labels-idx1-ubyte: not a valid ONNX model",
     );
     check(&with(&["--data", "data", "--config", "boom.yaml"]), "epoch 1, step ");
-    check(&with(&["--data", "data", "--lr", "-1"]), "lr: -1, expected more than 0");
+    check(&with(&["--data", "data", "--lr", "0"]), "lr: 0, expected more than 0");
     let dead = ["--space", "tiny.yaml", "--arch", DEAD, "--data", "data", "-o", "m.onnx"];
     check(&dead, "the output does not depend on the input");
     check(
