@@ -52,6 +52,14 @@ fn a_trial_of_a_study_is_trained_and_recorded() {
     assert!(!metadata.indicators.is_empty());
     assert_eq!(metadata.data_sha256.as_deref(), result["data"]["sha256"].as_str());
 
+    // Any other architecture of the study's space.
+    let more = ["train", "runs/small", "--arch", LIVING, "--data", "data", "--config", "train.yaml", "--epochs", "1"];
+    assert_eq!(place.run(&more).code, Some(0));
+    assert_eq!(records(&place.folder("small").join("training")).unwrap().len(), 2);
+    assert_eq!(place.run(&["report", "runs/small", "--json"]).code, Some(0));
+    let page = std::fs::read_to_string(place.folder("small").join("report.html")).unwrap();
+    assert!(page.contains("nsga2-0-seed0"));
+
     // A study that starts over leaves no training behind.
     place.run(&["search", "small.yaml", "--fresh", "--quiet"]);
     assert!(!place.folder("small").join("training").exists());
@@ -108,7 +116,7 @@ fn what_does_not_fit_is_named() {
         "teacher data/t10k-labels-idx1-ubyte: not a valid ONNX model",
     );
     check(&with(&["--data", "data", "--config", "boom.yaml"]), "epoch 1, step ");
-    check(&with(&["--data", "data", "--lr", "-1"]), "lr: -1, expected more than 0");
+    check(&with(&["--data", "data", "--lr", "0"]), "lr: 0, expected more than 0");
     let dead = ["--space", "tiny.yaml", "--arch", DEAD, "--data", "data", "-o", "m.onnx"];
     check(&dead, "the output does not depend on the input");
     check(

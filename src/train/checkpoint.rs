@@ -52,11 +52,14 @@ pub struct State {
     pub finished: bool,
 }
 
+/// Tensors by name.
+pub type Tensors = BTreeMap<String, Tensor>;
+
 /// Writes a checkpoint at `path`.
 ///
 /// # Errors
 /// If it can't be written; what was at `path` is there as it was.
-pub fn save(path: &Path, state: &State, tensors: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
+pub fn save(path: &Path, state: &State, tensors: &Tensors) -> Result<(), TrainError> {
     let text = serde_json::to_string(state).expect("numbers and text are JSON");
     let header: HashMap<String, String> = [(STATE.to_owned(), text)].into();
     let bytes = safetensors::serialize(tensors, Some(header))
@@ -68,7 +71,7 @@ pub fn save(path: &Path, state: &State, tensors: &BTreeMap<String, Tensor>) -> R
 ///
 /// # Errors
 /// If it can't be read, or is no checkpoint.
-pub fn load(path: &Path, device: &Device) -> Result<Option<(State, BTreeMap<String, Tensor>)>, TrainError> {
+pub fn load(path: &Path, device: &Device) -> Result<Option<(State, Tensors)>, TrainError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -5,9 +5,6 @@ use super::options::TrainOptions;
 use crate::data::{DataSet, Loader, LoaderOptions, Normalisation, Part};
 use candle_core::Device;
 
-/// Samples that are looked at together where nothing is trained.
-const EVALUATED_TOGETHER: usize = 256;
-
 /// Batches of the parts of a data set.
 #[derive(Clone, Debug)]
 pub struct Loaders {
@@ -34,7 +31,7 @@ impl Loaders {
             let options = LoaderOptions { batch, augmentation, seed: options.seed, workers: 0, device };
             Loader::new(part, normalisation.clone(), options)
         };
-        let looked_at = |part| loader(part, EVALUATED_TOGETHER, Default::default());
+        let looked_at = |part| loader(part, options.batch, Default::default());
         Ok(Self {
             train: loader(split.train, options.batch, options.augmentation)?,
             validation: split.validation.filter(|part| !part.is_empty()).map(looked_at).transpose()?,

@@ -2,7 +2,7 @@
 
 use super::TrainError;
 use super::average::{average, with_statistics};
-use super::checkpoint::{self, CHECKPOINT, Epoch, State};
+use super::checkpoint::{self, CHECKPOINT, Epoch, State, Tensors};
 use super::discriminator::Discriminator;
 use super::evaluation::predict;
 use super::loaders::Loaders;
@@ -308,11 +308,11 @@ impl<'a> Run<'a> {
         checkpoint::save(&folder.join(CHECKPOINT), &self.state, &self.tensors())
     }
 
-    fn tensors(&self) -> BTreeMap<String, Tensor> {
+    fn tensors(&self) -> Tensors {
         let of = |prefix: &'static str, weights: &Weights| -> Vec<(String, Tensor)> {
             weights.iter().map(|(name, tensor)| (format!("{prefix}.{name}"), tensor.clone())).collect()
         };
-        let mut all: BTreeMap<String, Tensor> = of("weights", &self.weights).into_iter().collect();
+        let mut all: Tensors = of("weights", &self.weights).into_iter().collect();
         all.extend(of("best", &self.best));
         all.extend(self.average.iter().flat_map(|average| of("average", average)));
         all.extend(self.optimizer.memory().map(|(name, tensor)| (format!("optimizer.{name}"), tensor.clone())));
@@ -321,8 +321,8 @@ impl<'a> Run<'a> {
         all
     }
 
-    fn restore(&mut self, state: State, tensors: BTreeMap<String, Tensor>) -> Result<(), String> {
-        let mut groups: BTreeMap<&str, BTreeMap<String, Tensor>> = BTreeMap::new();
+    fn restore(&mut self, state: State, tensors: Tensors) -> Result<(), String> {
+        let mut groups: BTreeMap<&str, Tensors> = BTreeMap::new();
         for (name, tensor) in &tensors {
             let (group, name) = name.split_once('.').ok_or_else(|| format!("what is `{name}`?"))?;
             groups.entry(group).or_default().insert(name.to_owned(), tensor.clone());

@@ -54,6 +54,13 @@ pub(super) struct Candidate {
     study: Option<PathBuf>,
 }
 
+/// What a study or a space says of it.
+struct Found {
+    space: SearchSpace,
+    arch: String,
+    trial: Option<(String, u64)>,
+}
+
 impl CandidateArgs {
     /// Finds the architecture, and fits its network to the data.
     pub(super) fn open(&self, data: &DataSet) -> anyhow::Result<Candidate> {
@@ -62,9 +69,11 @@ impl CandidateArgs {
             return Err(input_error(format!("--classes {classes}: {path} has {found} classes")));
         }
         let mut metadata = Metadata::new();
-        let (space, arch, trial) = match (&self.study, &self.space) {
+        let Found { space, arch, trial } = match (&self.study, &self.space) {
             (Some(folder), _) => self.of_study(folder, &mut metadata)?,
-            (None, Some(space)) => (SearchSpace::open(space)?, self.arch.clone().unwrap_or_default(), None),
+            (None, Some(space)) => {
+                Found { space: SearchSpace::open(space)?, arch: self.arch.clone().unwrap_or_default(), trial: None }
+            }
             (None, None) => return Err(input_error("expected a study's folder, or --space and --arch")),
         };
         let old = space.network(Scale::Full).clone();
@@ -86,11 +95,7 @@ impl CandidateArgs {
         Ok(Candidate { space, arch, id, graph, trial, metadata, retargeted, study: self.study.clone() })
     }
 
-    fn of_study(
-        &self,
-        folder: &Path,
-        metadata: &mut Metadata,
-    ) -> anyhow::Result<(SearchSpace, String, Option<(String, u64)>)> {
+    fn of_study(&self, folder: &Path, metadata: &mut Metadata) -> anyhow::Result<Found> {
         let path = folder.join(STORE);
         if !path.is_file() {
             return Err(input_error(format!("{}: no study here, expected {STORE} in the folder", folder.display())));
@@ -102,7 +107,7 @@ impl CandidateArgs {
             .ok_or_else(|| input_error(format!("{}: the study has not begun", folder.display())))?;
         metadata.study = Some(facts.study.clone());
         let Some(number) = self.trial else {
-            return Ok((space, self.arch.clone().unwrap_or_default(), None));
+            return Ok(Found { space, arch: self.arch.clone().unwrap_or_default(), trial: None });
         };
         let sampler = self.sampler.clone().unwrap_or_else(|| facts.search.clone());
         let trials = store.trials(&sampler)?;
@@ -120,7 +125,7 @@ impl CandidateArgs {
             IndicatorOutcome::Failed(_) => None,
         });
         metadata.indicators = values.collect();
-        Ok((space, found.arch.clone(), Some((sampler, number))))
+        Ok(Found { space, arch: found.arch.clone(), trial: Some((sampler, number)) })
     }
 }
 
