@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules on the way of a candidate. A module may import from those before it, and why it stands where it does.
-const ORDER: [(&str, &str); 24] = [
+const ORDER: [(&str, &str); 25] = [
     ("yaml", "reads any YAML, knows nothing of its contents"),
     ("statistics", "statistics of plain numbers"),
     ("genotype", "names an architecture, whatever the space; writes digests"),
@@ -20,6 +20,7 @@ const ORDER: [(&str, &str); 24] = [
     ("quality", "makes one figure of many indicators, and holds it against the truth"),
     ("onnx", "writes graphs with their weights, reads any model"),
     ("runtime", "runs ONNX models"),
+    ("quantize", "rounds models, runs them to see what it costs"),
     ("latency", "times what a runtime runs"),
     ("device", "where that happens"),
     ("lut", "predicts what a device would measure"),

@@ -1,6 +1,7 @@
 //! From [`Graph`](crate::graph::Graph) to a Candle network: weights, device, forward and reverse pass.
 
 mod device;
+mod fold;
 mod forward;
 mod reverse;
 mod stack;
@@ -8,6 +9,7 @@ mod training;
 mod weights;
 
 pub use device::Compute;
+pub use fold::fold_batch_norms;
 pub use forward::{Activations, Mode, activations, activations_with, between, forward};
 pub use reverse::{LayerGradient, PerSampleGradients};
 pub use stack::{LayerProducts, Member, Stack, stacked_bytes};

@@ -22,7 +22,7 @@ mod export;
 mod inspect;
 mod metadata;
 mod precision;
-mod proto;
+pub(crate) mod proto;
 
 pub use export::{Batch, ExportOptions, IR_VERSION, OPSET, export};
 pub use inspect::{Dim, ElementType, ModelInfo, OperatorNode, ValueInfo, inspect};
