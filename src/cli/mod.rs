@@ -5,6 +5,7 @@
 
 mod bench;
 mod correlate;
+mod data;
 mod export;
 mod indicators;
 mod interrupt;
@@ -13,14 +14,17 @@ mod network;
 mod probing;
 mod profile;
 mod progress;
+mod quantize;
 mod report;
 mod runtime;
 mod score;
 mod search;
 
+use crate::data::DataError;
 use crate::device::{DeviceError, ProfileError};
 use crate::lut::LutError;
 use crate::quality::TruthError;
+use crate::quantize::QuantizeError;
 use crate::space::SpaceError;
 use crate::study::StudyError;
 use crate::study::store::StoreError;
@@ -62,6 +66,8 @@ enum Command {
     Bench(bench::Args),
     /// Write one architecture as ONNX
     Export(export::Args),
+    /// Make an INT8 or FP16 copy of a model, and say what it costs
+    Quantize(quantize::Args),
     /// Measure the latency of any ONNX model
     Profile(profile::Args),
     /// Lookup tables: predict what a device would measure
@@ -102,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Correlate(args) => correlate::run(args, cli.quiet),
         Command::Bench(args) => bench::run(args, cli.quiet),
         Command::Export(args) => export::run(args),
+        Command::Quantize(args) => quantize::run(args, cli.quiet),
         Command::Profile(args) => profile::run(args),
         Command::Lut(args) => lut::run(args, cli.quiet),
         Command::Report(args) => report::run(args),
@@ -141,6 +148,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         || error.downcast_ref().is_some_and(DeviceError::is_input)
         || error.downcast_ref().is_some_and(LutError::is_input)
         || error.downcast_ref().is_some_and(StoreError::is_input)
+        || error.downcast_ref().is_some_and(QuantizeError::is_input)
+        || error.downcast_ref().is_some_and(|error| !matches!(error, DataError::Candle(_) | DataError::Worker))
         || error.downcast_ref().is_some_and(StudyError::is_input);
     match (input, error.is::<Interrupted>()) {
         (true, _) => 2,

@@ -19,7 +19,7 @@ pub(crate) fn float(name: &str, value: f32) -> AttributeProto {
 }
 
 /// The attribute that says what a `Cast` makes.
-pub(super) fn cast_to(data_type: DataType) -> AttributeProto {
+pub(crate) fn cast_to(data_type: DataType) -> AttributeProto {
     int("to", i64::from(data_type as i32))
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn floats(name: &str, dims: &[usize], values: &[f32]) -> TensorProto 
 }
 
 /// A tensor of 16-bit floats, stored inside.
-pub(super) fn halves(name: &str, dims: &[usize], values: &[half::f16]) -> TensorProto {
+pub(crate) fn halves(name: &str, dims: &[usize], values: &[half::f16]) -> TensorProto {
     tensor(name, dims, DataType::Float16, values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 

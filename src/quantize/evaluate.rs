@@ -60,19 +60,25 @@ impl Runner {
     /// Runs models with ONNX Runtime where its library is found, which has integer kernels, else with tract.
     ///
     /// # Errors
-    /// If there is no place for temporary files.
+    /// If a library that is named can't be used, or there is no place for temporary files.
     pub fn best(library: Option<PathBuf>) -> Result<Self, QuantizeError> {
         let given = library.is_some();
-        let runtime = match runtime::load(RuntimeKind::OnnxRuntime, &LoadOptions { library, ..LoadOptions::default() })
-        {
-            Ok(runtime) => runtime,
-            Err(error) if given => return Err(error.into()),
-            Err(error) => {
+        match Self::onnxruntime(library) {
+            Err(QuantizeError::Runtime(error)) if !given => {
                 tracing::info!("tract runs the model: {error}");
-                Box::new(TractRuntime)
+                Self::new(Box::new(TractRuntime), SessionOptions::default())
             }
-        };
-        Self::new(runtime, SessionOptions::default())
+            found => found,
+        }
+    }
+
+    /// Runs models with ONNX Runtime; its library is looked for where absent.
+    ///
+    /// # Errors
+    /// If the library is not there or can't be used, or there is no place for temporary files.
+    pub fn onnxruntime(library: Option<PathBuf>) -> Result<Self, QuantizeError> {
+        let options = LoadOptions { library, ..LoadOptions::default() };
+        Self::new(runtime::load(RuntimeKind::OnnxRuntime, &options)?, SessionOptions::default())
     }
 
     /// What runs them.

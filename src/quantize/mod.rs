@@ -17,6 +17,7 @@
 
 mod evaluate;
 mod fold;
+mod half;
 mod model;
 mod observe;
 mod plan;
@@ -82,7 +83,7 @@ pub enum QuantizeError {
     /// The model can't be read or written.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
-    /// A model of which nothing can be quantised, or not by us.
+    /// A model that can't be changed.
     #[error("{path}: {reason}", path = path.display())]
     Unfit {
         /// The file.
