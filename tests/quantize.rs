@@ -131,9 +131,10 @@ fn integers_are_near_to_fake_quantisation() {
             quantized.save(&file).unwrap();
             let layers = float.layers().len();
             let integer = if kind == "signed" { 1 } else { layers };
+            let dims = [&[2], input.as_slice()].concat();
             cases.push(json!({
                 "model": file, "integer": integer, "output": found[..2].concat(),
-                "input": {"dims": [&[2], input.as_slice()].concat(), "values": first_batch(&set, 2)},
+                "input": {"dims": dims, "values": first_batch(&set, 2)},
             }));
         }
     }
@@ -251,4 +252,68 @@ fn folded_graphs_compute_the_same() {
             assert!(left * 4 <= before, "{name}: {left} of {before} normalisations stay");
         }
     }
+}
+
+/// Runs `tegu quantize` in `folder`; gives its exit code, standard output and standard error.
+fn tegu(folder: &Path, args: &[&str]) -> (Option<i32>, String, String) {
+    let library = common::ort_library();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tegu"));
+    command.arg("quantize").args(args).arg("--ort-lib").arg(library).current_dir(folder);
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn the_command_writes_copies_that_say_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let graph = common::convolutions();
+    model(&graph, &common::weights(&graph, 5), Batch::Dynamic, path, "net");
+    let set = data(path, [3, 12, 12]);
+    let table = ["net.onnx", "--data", "3x12x12.csv", "--feature-shape", "3x12x12"];
+
+    let (code, out, error) =
+        tegu(path, &[table.as_slice(), &["--json", "--sensitivity", "--keep", "grouped"]].concat());
+    assert_eq!(code, Some(0), "{error}");
+    let said: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let bytes = std::fs::read(path.join("net.int8.onnx")).unwrap();
+    assert_eq!((said["path"].as_str(), said["bytes"].as_u64()), (Some("net.int8.onnx"), Some(bytes.len() as u64)));
+    assert_eq!((said["accuracy"]["part"].as_str(), said["accuracy"]["samples"].as_u64()), (Some("train"), Some(24)));
+    assert_eq!(said["sensitivity"].as_array().unwrap().len(), 5, "all layers but that which is kept");
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    assert!(
+        text.contains("tegu.quantization") && text.contains(set.sha256()) && !text.contains("grouped.weight.integers")
+    );
+    assert!(text.contains("dilated.weight.integers"));
+
+    let (code, out, error) =
+        tegu(path, &["net.onnx", "--fp16", "-o", "half.onnx", "--data", "3x12x12.csv", "--feature-shape", "3x12x12"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("half.onnx") && out.contains("% before"), "{out}");
+    let float = FloatModel::read(&path.join("net.onnx")).unwrap();
+    let feed = Feed::new(&float, &set, set.train()).unwrap();
+    let runner = ort(GraphOptimization::All);
+    let expected = runner.outputs(&float.folded().bytes, &feed).unwrap();
+    let half = std::fs::read(path.join("half.onnx")).unwrap();
+    assert!(half.len() * 2 < 3 * float.folded().bytes.len());
+    assert!(difference(&runner.outputs(&half, &feed).unwrap(), &expected) < 2e-2);
+    let tract = Runner::new(Box::new(TractRuntime), SessionOptions::default()).unwrap();
+    assert!(difference(&tract.outputs(&half, &feed).unwrap(), &expected) < 2e-2);
+
+    let refused = |args: &[&str], expected: &str| {
+        let (code, out, error) = tegu(path, args);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}: {error}");
+        assert!(error.contains(expected), "{args:?}: `{error}` does not say `{expected}`");
+    };
+    refused(&["net.onnx"], "--data: missing, expected images");
+    refused(&["absent.onnx", "--fp16"], "absent.onnx: No such file");
+    refused(&["3x12x12.csv", "--fp16"], "not a valid ONNX model");
+    refused(&["net.int8.onnx", "--fp16"], "quantised already");
+    refused(&["net.onnx", "--data", "absent"], "absent");
+    refused(&["net.onnx", "--data", "3x12x12.csv"], "432×1×1, the model takes input");
+    refused(&[table.as_slice(), &["--keep", "groupd"]].concat(), "did you mean `grouped`?");
+    refused(&[table.as_slice(), &["-o", "./net.onnx"]].concat(), "is the model itself");
+    refused(&[table.as_slice(), &["--range", "max"]].concat(), "expected minmax, percentile");
+    refused(&["net.onnx", "--fp16", "--range", "entropy"], "cannot be used with");
 }

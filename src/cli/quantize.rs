@@ -6,7 +6,9 @@ use super::probing::Counter;
 use super::{print, print_json};
 use crate::data::{DataSet, Part};
 use crate::onnx::OnnxModel;
-use crate::quantize::{Accuracy, Activations, Feed, FloatModel, Precision, RangeMethod, Runner, Scheme, Sensitivity};
+use crate::quantize::{
+    Accuracy, Activations, Feed, FloatModel, Precision, RangeMethod, Runner, Scheme, Sensitivity, with_metadata,
+};
 use crate::runtime::{RuntimeKind, SessionOptions, TractRuntime};
 use comfy_table::Table;
 use serde_json::{Value, json};
@@ -119,6 +121,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         (Some(set), false) => int8(args, &float, set, &runner, quiet)?,
     };
     let compared = set.as_ref().map(|set| compared(args, &float, set, &runner, &model)).transpose()?;
+    let model = with_provenance(args, &float, set.as_ref(), compared.as_ref(), &model)?;
     model.save(&output)?;
     let before_bytes = std::fs::metadata(&args.model)?.len();
     if args.json {
@@ -177,6 +180,30 @@ fn compared(
     Ok(Compared { part, before, after: runner.accuracy(&model.bytes, &feed)? })
 }
 
+/// The model with what it was made of; figures of the model of floats are not those of the copy.
+fn with_provenance(
+    args: &Args,
+    float: &FloatModel,
+    set: Option<&DataSet>,
+    compared: Option<&Compared>,
+    model: &OnnxModel,
+) -> anyhow::Result<OnnxModel> {
+    let said = json!({
+        "precision": precision(args), "range": (!args.fp16).then_some(args.range),
+        "activations": (!args.fp16).then_some(args.activations), "weights": (!args.fp16).then_some(args.weights),
+        "kept": args.keep, "calibration_samples": (!args.fp16).then_some(args.calibration),
+        "calibration_sha256": set.filter(|_| !args.fp16).map(DataSet::sha256),
+        "float_sha256": float.sha256(),
+    });
+    let accuracy = compared.map(|compared| json!({compared.part: compared.after.share()}).to_string());
+    let entries = [("tegu.quantization", Some(said.to_string())), ("tegu.accuracy", accuracy), ("tegu.ece", None)];
+    Ok(with_metadata(model, &entries)?)
+}
+
+fn precision(args: &Args) -> &'static str {
+    if args.fp16 { "f16" } else { "int8" }
+}
+
 fn same_file(output: &Path, model: &Path) -> bool {
     let absolute = |path: &Path| path.canonicalize().ok();
     output == model || (absolute(output).is_some() && absolute(output) == absolute(model))
@@ -196,7 +223,7 @@ fn as_json(
     let layers: Vec<String> = float.layers().into_iter().map(|layer| layer.name).collect();
     json!({
         "path": output, "sha256": model.sha256(), "bytes": model.bytes.len(), "float_bytes": before_bytes,
-        "precision": if args.fp16 { "f16" } else { "int8" }, "range": (!args.fp16).then_some(args.range),
+        "precision": precision(args), "range": (!args.fp16).then_some(args.range),
         "layers": layers, "kept": args.keep, "runtime": runner.info().name, "accuracy": accuracy,
         "sensitivity": sensitivities,
     })

@@ -80,7 +80,7 @@ pub(super) fn move_outside(tensor: &mut TensorProto, location: &str, offset: usi
 }
 
 /// A key and its value.
-pub(super) fn entry(key: &str, value: &str) -> StringStringEntryProto {
+pub(crate) fn entry(key: &str, value: &str) -> StringStringEntryProto {
     StringStringEntryProto { key: key.into(), value: value.into() }
 }
 

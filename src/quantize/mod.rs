@@ -21,6 +21,7 @@ mod half;
 mod model;
 mod observe;
 mod plan;
+mod provenance;
 mod ranges;
 mod rewrite;
 mod sensitivity;
@@ -28,6 +29,7 @@ mod weights;
 
 pub use evaluate::{Accuracy, Feed, Runner};
 pub use model::{FloatModel, Layer};
+pub use provenance::with_metadata;
 pub use ranges::{Range, RangeMethod, Ranges};
 pub use sensitivity::Sensitivity;
 

@@ -4,6 +4,7 @@ use super::plan::{Plan, is_passed_through, is_quantizable, weight_at};
 use super::{QuantizeError, fold};
 use crate::onnx::{self, Dim, ElementType, OnnxModel, ValueInfo};
 use prost::Message;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
@@ -15,6 +16,7 @@ pub struct FloatModel {
     pub(super) path: PathBuf,
     pub(super) proto: ModelProto,
     input: ValueInfo,
+    sha256: String,
 }
 
 /// An operator with weights that can be quantised.
@@ -38,7 +40,8 @@ impl FloatModel {
     /// If it is no ONNX model, is quantised already, has more than one input or none of pixels or floats, is of an opset
     /// before 13, or no layer of it can be quantised.
     pub fn read(path: &Path) -> Result<Self, QuantizeError> {
-        Self::new(onnx::decode(path)?, path)
+        let bytes = std::fs::read(path).map_err(|source| onnx::OnnxError::File { path: path.to_owned(), source })?;
+        Self::new(onnx::decode(path)?, &bytes, path)
     }
 
     /// Takes a model from memory; `path` is where it is said to come from.
@@ -48,10 +51,10 @@ impl FloatModel {
     pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, QuantizeError> {
         let malformed =
             |error: prost::DecodeError| onnx::OnnxError::Malformed { path: path.to_owned(), reason: error.to_string() };
-        Self::new(ModelProto::decode(bytes).map_err(malformed)?, path)
+        Self::new(ModelProto::decode(bytes).map_err(malformed)?, bytes, path)
     }
 
-    fn new(mut proto: ModelProto, path: &Path) -> Result<Self, QuantizeError> {
+    fn new(mut proto: ModelProto, bytes: &[u8], path: &Path) -> Result<Self, QuantizeError> {
         let unfit = |reason: String| QuantizeError::Unfit { path: path.to_owned(), reason };
         let info = onnx::inspect_proto(&proto, path)?;
         let opset = info.opsets.get("").copied().unwrap_or(0);
@@ -74,7 +77,8 @@ impl FloatModel {
         constants_to_initializers(graph);
         load_outside(graph, path)?;
         fold::fold_batch_norms(graph).map_err(unfit)?;
-        let model = Self { path: path.to_owned(), input: input.clone(), proto };
+        let sha256 = crate::genotype::hex(&Sha256::digest(bytes));
+        let model = Self { path: path.to_owned(), input: input.clone(), proto, sha256 };
         if model.layers().is_empty() {
             return Err(unfit(
                 "it has no Conv, Gemm or MatMul with 32-bit weights: there is nothing to quantise".into(),
@@ -86,6 +90,11 @@ impl FloatModel {
     /// Where it was read from.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// SHA-256 of the file, in hexadecimal digits.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// What must be fed.
