@@ -76,6 +76,9 @@ fn cifar_files_are_divided_by_their_names() {
     assert_eq!((set.train().len(), set.test().unwrap().len()), (30, 10));
     assert_eq!(pixels(&set)[3072..3076], [1, 0, 3, 2]);
     assert_eq!(open(&path.join("test_batch.bin")).train().len(), 10);
+    let sized = |size| DataSet::open(path, &ReadOptions { size: Some(size), ..ReadOptions::default() }).unwrap();
+    assert_eq!((sized([16, 8]).shape(), sized([16, 8]).test().unwrap().shape()), ([3, 16, 8], [3, 16, 8]));
+    assert_eq!(sized([32, 32]).sha256(), set.sha256());
 
     let names = "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n";
     fs::write(path.join("batches.meta.txt"), names).unwrap();
@@ -243,6 +246,7 @@ fn tables_are_read() {
     let misshaped = ReadOptions { shape: Some([1, 2, 2]), ..ReadOptions::default() };
     refused(&file, &misshaped, &["shape: found [1, 2, 2]", "product of 2"]);
     let of_width = ReadOptions { label: Some("width".into()), ..ReadOptions::default() };
+    refused(&file, &ReadOptions { size: Some([2, 2]), ..ReadOptions::default() }, &["size", "rows of features"]);
     refused(&file, &of_width, &["line 2, column `label`: found `cat`, expected a number"]);
     refused(
         &file,

@@ -1,9 +1,7 @@
 //! Probe images from a data set: of its training part alone, the same number of each class, in a seeded order.
 
 use super::Images;
-use crate::data::{DataError, DataSet, Part, ReadOptions, SplitOptions, Values};
-use image::imageops::{FilterType, resize};
-use image::{ImageBuffer, Luma};
+use crate::data::{DataError, DataSet, ReadOptions, SplitOptions};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -49,13 +47,15 @@ impl ProbeData {
     pub fn open(path: &Path, [height, width]: [usize; 2]) -> Result<Self, DataError> {
         let options = ReadOptions { size: Some([height, width]), ..ReadOptions::default() };
         let set = DataSet::open(path, &options)?;
-        if set.shape()[1..] == [1, 1] {
-            let reason = format!("it holds rows of {} features, expected images", set.shape()[0]);
-            return Err(DataError::Malformed { path: path.to_owned(), reason });
-        }
         let train = set.split(&SplitOptions { validation: 0.0, test: 0.0, seed: 0 })?.train;
         let chosen = train.in_turns(POOL, 0);
-        let images = chosen.iter().map(|&index| resized(&train, index as usize, [height, width])).collect();
+        let elements = train.samples().elements();
+        let image = |&index: &u32| {
+            let mut image = vec![0.0; elements];
+            train.samples().write(index as usize, &mut image);
+            image
+        };
+        let images = chosen.iter().map(image).collect();
         let labels = chosen.iter().map(|&index| train.samples().labels()[index as usize] as usize).collect();
         let pool = Pool { shape: [set.shape()[0], height, width], images, labels };
         Ok(Self { sha256: set.sha256().to_owned(), pool: Arc::new(pool) })
@@ -131,26 +131,6 @@ impl ProbeData {
         });
         moments.unzip()
     }
-}
-
-/// One image, its planes resized.
-fn resized(part: &Part, index: usize, [height, width]: [usize; 2]) -> Vec<f32> {
-    let [channels, rows, columns] = part.shape();
-    let elements = channels * rows * columns;
-    let range = index * elements..(index + 1) * elements;
-    let image: Vec<f32> = match part.samples().values() {
-        Values::U8(values) => values[range].iter().map(|&value| f32::from(value)).collect(),
-        Values::F32(values) => values[range].to_vec(),
-    };
-    if [rows, columns] == [height, width] {
-        return image;
-    }
-    let plane = |pixels: &[f32]| {
-        let plane: ImageBuffer<Luma<f32>, Vec<f32>> =
-            ImageBuffer::from_raw(columns as u32, rows as u32, pixels.to_vec()).expect("a plane has its size");
-        resize(&plane, width as u32, height as u32, FilterType::Triangle).into_raw()
-    };
-    image.chunks_exact(rows * columns).flat_map(plane).collect()
 }
 
 /// An image with that many channels: its own, else copies of their mean.

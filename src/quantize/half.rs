@@ -96,9 +96,14 @@ fn cast_ends(graph: &mut GraphProto) {
             }
         }
     }
-    let half = |name: &String| operator("Cast", &[name], &inner[name], vec![cast_to(DataType::Float16)]);
+    // The names of values are often those of nodes.
+    let cast = |name: &String, from: &str, to: &str, data_type: DataType| NodeProto {
+        name: format!("{name}.cast"),
+        ..operator("Cast", &[from], to, vec![cast_to(data_type)])
+    };
+    let half = |name: &String| cast(name, name, &inner[name], DataType::Float16);
     let mut nodes: Vec<NodeProto> = inputs.iter().map(half).collect();
     nodes.append(&mut graph.node);
-    nodes.extend(outputs.iter().map(|name| operator("Cast", &[&inner[name]], name, vec![cast_to(DataType::Float)])));
+    nodes.extend(outputs.iter().map(|name| cast(name, &inner[name], name, DataType::Float)));
     graph.node = nodes;
 }

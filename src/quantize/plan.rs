@@ -103,10 +103,9 @@ impl Plan {
         plan
     }
 
-    /// Values whose ranges are needed.
+    /// Values that are rounded. A plan with fewer integer operators may need the range of one that has another's scale in this.
     pub(super) fn values(&self) -> Vec<String> {
-        let own = self.rounded.iter().filter(|(_, rounded)| rounded.like.is_none());
-        own.map(|(name, _)| name.clone()).collect()
+        self.rounded.keys().cloned().collect()
     }
 
     /// Whether an operator without weights can run on integers, and all that it reads is rounded.

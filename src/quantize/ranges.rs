@@ -45,6 +45,8 @@ pub(super) struct Grid {
 
 /// Bins of a histogram.
 const BINS: usize = 2048;
+/// Share of the elements that [`RangeMethod::Entropy`] cuts off at most, exact zeros not counted.
+const MOST_CUT: f64 = 1e-3;
 /// Share of the elements, in percent, that [`RangeMethod::Percentile`] keeps where nothing is said.
 const PERCENTILE: f64 = 99.99;
 
@@ -174,7 +176,20 @@ impl Histogram {
         // Exact zeros are many behind a rectifier, and lose nothing at any scale.
         counts[0] = counts[1];
         let levels = if self.range.low < 0.0 { 128 } else { 256 };
-        let losses = (levels..=BINS).step_by(8).map(|kept| (kept, divergence(&counts, kept, levels)));
+        // Where a value is often exactly the same (a background), its bins are spikes that rounding smears, which the
+        // divergence takes for worse than to cut off what matters: so little may be cut off at most.
+        let most_cut = counts.iter().sum::<f64>() * MOST_CUT;
+        let mut beyond = 0.0;
+        let least_kept = BINS
+            - counts
+                .iter()
+                .rev()
+                .take_while(|&&count| {
+                    beyond += count;
+                    beyond <= most_cut
+                })
+                .count();
+        let losses = (levels.max(least_kept)..=BINS).step_by(8).map(|kept| (kept, divergence(&counts, kept, levels)));
         let best = losses.min_by(|(_, a), (_, b)| a.total_cmp(b)).map_or(BINS, |(kept, _)| kept);
         largest * best as f32 / BINS as f32
     }

@@ -131,10 +131,15 @@ impl<'a> Writer<'a> {
         };
         self.added.push(tensor(&zero_point, &[], data_type, vec![grid.zero_point as u8]));
         let quantized = self.unique(&format!("{name}.quantized"));
-        self.nodes.push(operator("QuantizeLinear", &[&value, &scale, &zero_point], &quantized, vec![]));
+        let quantize = operator("QuantizeLinear", &[&value, &scale, &zero_point], &quantized, vec![]);
         let keeps_name = self.plan.rounded[name].made && self.outputs.contains(name);
         let back = if keeps_name { name.to_owned() } else { self.unique(&format!("{name}.rounded")) };
-        self.nodes.push(operator("DequantizeLinear", &[&quantized, &scale, &zero_point], &back, vec![]));
+        let dequantize = operator("DequantizeLinear", &[&quantized, &scale, &zero_point], &back, vec![]);
+        // A node that has been there may have the name of the value.
+        for (node, what) in [(quantize, "quantize"), (dequantize, "dequantize")] {
+            let name = self.unique(&format!("{name}.{what}"));
+            self.nodes.push(NodeProto { name, ..node });
+        }
         self.rounded.insert(name, back);
     }
 
