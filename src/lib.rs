@@ -23,6 +23,7 @@ pub mod objective;
 pub mod onnx;
 pub mod pareto;
 pub mod quality;
+pub mod quantize;
 pub mod report;
 pub mod runtime;
 pub mod sampler;

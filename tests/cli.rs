@@ -34,6 +34,17 @@ fn a_config_that_is_refused_names_file_line_field_and_what_was_meant() {
     check("trials: 20", "trials: -3", "bad.yaml:13:11: search.trials: invalid type: integer `-3`, expected usize");
     check("trials: 20", "trials: 0", "bad.yaml: search.trials: 0, expected 1 or more");
     check("batch: 4", "batch: 1", "bad.yaml: indicators.batch: 1, expected 2 or more");
+    check(
+        "batch: 4",
+        "batch: 4, data: nosuch",
+        "bad.yaml: indicators.data: nosuch: No such file or directory (os error 2)",
+    );
+    check(
+        "batch: 4",
+        "dta: nosuch",
+        "bad.yaml:4:14: indicators: unknown field `dta`, expected one of `mode`, `batch`, `networks`, `init`, \
+        `images`, `data`, `memory_mib`; did you mean `data`?",
+    );
     check("population: 6", "population: 0", "bad.yaml: search.sampler: population is 0: expected 2 or more");
     check(
         "host-cpu-tract\n",

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules on the way of a candidate. A module may import from those before it, and why it stands where it does.
-const ORDER: [(&str, &str); 25] = [
+const ORDER: [(&str, &str); 26] = [
     ("yaml", "reads any YAML, knows nothing of its contents"),
     ("statistics", "statistics of plain numbers"),
     ("genotype", "names an architecture, whatever the space; writes digests"),
@@ -21,6 +21,7 @@ const ORDER: [(&str, &str); 25] = [
     ("onnx", "writes graphs with their weights, reads any model"),
     ("runtime", "runs ONNX models"),
     ("train", "trains networks of a space, exports them"),
+    ("quantize", "rounds models, runs them to see what it costs"),
     ("latency", "times what a runtime runs"),
     ("device", "where that happens"),
     ("lut", "predicts what a device would measure"),

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What the tests need from outside of the repository: Python's onnx and onnxruntime in .venv, ONNX Runtime with OpenVINO
-# in .tegu, laid out as `tegu runtime install` does, and Chromium.
-# Usage: tests/setup.sh [python|openvino|chromium]...   (all where nothing is said; quick where they are there already)
+# in .tegu, laid out as `tegu runtime install` does, Chromium, and Fashion-MNIST.
+# Usage: tests/setup.sh [python|openvino|chromium|fashion_mnist]...   (all where nothing is said; quick where they are there already)
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -67,14 +67,30 @@ setup_chromium() {
     DEBIAN_FRONTEND=noninteractive $as_root apt-get install -qq -y --no-install-recommends chromium >/dev/null
 }
 
+# 30 MB of images in /usr/share/datasets/fashion-mnist. Only Debian has it as a package.
+setup_fashion_mnist() {
+    if [ -d "${TEGU_FASHION_MNIST:-/usr/share/datasets/fashion-mnist}" ]; then
+        return
+    fi
+    as_root=
+    [ "$(id -u)" = 0 ] || as_root="sudo -n"
+    if ! command -v apt-get >/dev/null || { [ -n "$as_root" ] && ! $as_root true 2>/dev/null; }; then
+        echo "tests/setup.sh: Fashion-MNIST is missing, its tests will say so: as root, apt-get install" \
+            "dataset-fashion-mnist, or set TEGU_FASHION_MNIST" >&2
+        return
+    fi
+    $as_root apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -qq -y --no-install-recommends dataset-fashion-mnist >/dev/null
+}
+
 if [ $# = 0 ]; then
-    set -- python openvino chromium
+    set -- python openvino chromium fashion_mnist
 fi
 for part in "$@"; do
     case $part in
-    python | openvino | chromium) "setup_$part" ;;
+    python | openvino | chromium | fashion_mnist) "setup_$part" ;;
     *)
-        echo "tests/setup.sh: no part '$part': python, openvino or chromium" >&2
+        echo "tests/setup.sh: no part '$part': python, openvino, chromium or fashion_mnist" >&2
         exit 2
         ;;
     esac

@@ -15,6 +15,7 @@ mod network;
 mod probing;
 mod profile;
 mod progress;
+mod quantize;
 mod report;
 mod runtime;
 mod score;
@@ -25,6 +26,7 @@ use crate::data::DataError;
 use crate::device::{DeviceError, ProfileError};
 use crate::lut::LutError;
 use crate::quality::TruthError;
+use crate::quantize::QuantizeError;
 use crate::space::SpaceError;
 use crate::study::StudyError;
 use crate::study::store::StoreError;
@@ -71,6 +73,8 @@ enum Command {
     Train(train::Args),
     /// Say what an ONNX file is: provenance, operators, costs
     Inspect(inspect::Args),
+    /// Make an INT8 or FP16 copy of a model, and say what it costs
+    Quantize(quantize::Args),
     /// Measure the latency of any ONNX model
     Profile(profile::Args),
     /// Lookup tables: predict what a device would measure
@@ -113,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(args),
         Command::Train(args) => train::run(args, cli.quiet),
         Command::Inspect(args) => inspect::run(args),
+        Command::Quantize(args) => quantize::run(args, cli.quiet),
         Command::Profile(args) => profile::run(args),
         Command::Lut(args) => lut::run(args, cli.quiet),
         Command::Report(args) => report::run(args),
@@ -153,6 +158,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         || error.downcast_ref().is_some_and(LutError::is_input)
         || error.downcast_ref().is_some_and(StoreError::is_input)
         || error.downcast_ref().is_some_and(TrainError::is_input)
+        || error.downcast_ref().is_some_and(QuantizeError::is_input)
         || error.downcast_ref().is_some_and(|error| !matches!(error, DataError::Candle(_) | DataError::Worker))
         || error.downcast_ref().is_some_and(StudyError::is_input);
     match (input, error.is::<Interrupted>()) {

@@ -9,7 +9,7 @@ use crate::space::SearchSpace;
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,9 @@ pub(super) struct ProbeArgs {
     /// Networks with independent weights
     #[arg(long)]
     networks: Option<usize>,
+    /// A data set whose training images are looked at instead of seeded ones
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
     /// Seed of weights, images and labels
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
@@ -45,9 +48,11 @@ fn mode(text: &str) -> Result<Mode, String> {
 }
 
 impl ProbeArgs {
-    fn settings(&self) -> anyhow::Result<Settings> {
-        let (mode, batch, networks) = (self.mode, self.batch, self.networks);
-        let settings = SettingsSection { mode, batch, networks, ..SettingsSection::default() }.resolve();
+    fn settings(&self, space: &SearchSpace) -> anyhow::Result<Settings> {
+        let (mode, batch, networks, data) = (self.mode, self.batch, self.networks, self.data.clone());
+        let section = SettingsSection { mode, batch, networks, data, ..SettingsSection::default() };
+        let settings = section.resolve_for(space, Path::new(""));
+        let settings = settings.map_err(|error| input_error(format!("--data: {error}")))?;
         if settings.batch < 2 || settings.networks < 1 || self.reference < 2 {
             return Err(input_error("--batch and --reference must be 2 or more, --networks 1 or more"));
         }
@@ -56,7 +61,7 @@ impl ProbeArgs {
 
     /// What all architectures of `space` are looked at with.
     pub(super) fn probes(&self, space: &SearchSpace) -> anyhow::Result<Probes> {
-        let settings = self.settings()?;
+        let settings = self.settings(space)?;
         let opened = self.compute.open();
         let compute = opened.map_err(|error| input_error(format!("--compute {}: {error}", self.compute)))?;
         Ok(Probes::new(space, settings, self.seed, compute)?)

@@ -11,6 +11,7 @@ mod augmentation;
 mod loader;
 mod normalisation;
 mod read;
+mod resize;
 mod samples;
 mod split;
 

@@ -71,8 +71,8 @@ impl Samples {
         &self.labels
     }
 
-    /// Writes one sample's elements as floats: pixels as 0.0 to 255.0.
-    pub(super) fn write(&self, index: usize, out: &mut [f32]) {
+    /// Writes one sample's elements as floats, pixels as 0.0 to 255.0, into `out` of as many.
+    pub fn write(&self, index: usize, out: &mut [f32]) {
         let range = index * self.elements()..(index + 1) * self.elements();
         match &self.values {
             Values::U8(values) => out.iter_mut().zip(&values[range]).for_each(|(out, &value)| *out = f32::from(value)),
@@ -126,8 +126,12 @@ impl Part {
     /// The first `count` samples that a seeded draw takes, balanced over the classes as far as they reach; all where
     /// there are no more.
     pub fn balanced(&self, count: usize, seed: u64) -> Self {
-        let chosen = super::split::balanced(self, count, seed);
-        Self::new(&self.samples, chosen, self.classes)
+        Self::new(&self.samples, self.in_turns(count, seed), self.classes)
+    }
+
+    /// As [`Part::balanced`], as positions in [`Part::samples`], the classes taking turns.
+    pub fn in_turns(&self, count: usize, seed: u64) -> Vec<u32> {
+        super::split::in_turns(self, count, seed)
     }
 
     /// Number of samples.

@@ -141,7 +141,7 @@ fn stratified(
 }
 
 /// Positions in the samples of `count` of the part's, in turns by class, in an order drawn by `seed`.
-pub(super) fn balanced(part: &Part, count: usize, seed: u64) -> Vec<u32> {
+pub(super) fn in_turns(part: &Part, count: usize, seed: u64) -> Vec<u32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut classes = by_class(part.indices(), part.samples().labels());
     classes.iter_mut().for_each(|of_class| shuffle(of_class, &mut rng));

@@ -56,13 +56,24 @@ impl Images {
             return self.draw(count, [channels, height, width], seed);
         }
         let images = self.draw(count, [channels, WHOLE, WHOLE], seed);
+        Self::cut_patches(&images, [channels, WHOLE, WHOLE], [height, width], seed)
+    }
+
+    /// A patch `[channels, height, width]` out of each of `images`, `[channels, rows, columns]` and one behind the
+    /// other, at a random place.
+    pub(super) fn cut_patches(
+        images: &[f32],
+        [channels, rows, columns]: [usize; 3],
+        [height, width]: [usize; 2],
+        seed: u64,
+    ) -> Vec<f32> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed.wrapping_add(1));
-        let mut all = Vec::with_capacity(count * channels * height * width);
-        for image in images.chunks_exact(channels * WHOLE * WHOLE) {
-            let top = rng.random_range(0..=WHOLE - height);
-            let left = rng.random_range(0..=WHOLE - width);
-            for plane in image.chunks_exact(WHOLE * WHOLE) {
-                for row in plane.chunks_exact(WHOLE).skip(top).take(height) {
+        let mut all = vec![];
+        for image in images.chunks_exact(channels * rows * columns) {
+            let top = rng.random_range(0..=rows - height);
+            let left = rng.random_range(0..=columns - width);
+            for plane in image.chunks_exact(rows * columns) {
+                for row in plane.chunks_exact(columns).skip(top).take(height) {
                     all.extend_from_slice(&row[left..left + width]);
                 }
             }

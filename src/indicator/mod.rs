@@ -2,6 +2,7 @@
 
 mod batch;
 mod conv_layers;
+mod data_images;
 mod depth;
 pub mod diswot;
 mod epe_nas;
@@ -48,6 +49,7 @@ mod zen;
 mod zico;
 
 pub use batch::{first_isomorphic, score_each};
+pub use data_images::ProbeData;
 pub use images::Images;
 pub use linear_regions::LinearRegions;
 pub use ntk_condition::NtkCondition;

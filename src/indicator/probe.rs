@@ -9,7 +9,7 @@ use super::linear_regions::count;
 use super::loss::{LossGradients, loss_gradients};
 use super::ntk::{Ntk, ntk};
 use super::signs::Signs;
-use super::{Images, IndicatorError, Settings, View, spectrum};
+use super::{IndicatorError, ProbeData, Settings, View, spectrum};
 use crate::genotype::Genotype;
 use crate::graph::Graph;
 use crate::network::{self, Activations, Weights};
@@ -68,10 +68,13 @@ impl Probes {
     pub fn new(space: &SearchSpace, settings: Settings, seed: u64, device: Device) -> Result<Self, IndicatorError> {
         let sizes = View::ALL.map(|view| view.size(space, settings.mode));
         let batches = |view: View, purpose: u64| {
-            Batches::draw(&sizes[view as usize], view.batch(&settings), settings.images, derive(seed, purpose), &device)
+            Batches::draw(&sizes[view as usize], view.batch(&settings), &settings, derive(seed, purpose), &device)
         };
+        if let Some(data) = &settings.data {
+            fits(data, &sizes)?;
+        }
         let (kernel, features) = (batches(View::Kernel, 0)?, batches(View::Features, 1)?);
-        let patches = patches(sizes[View::Regions as usize].input, settings.images, derive(seed, 2), &device)?;
+        let patches = patches(sizes[View::Regions as usize].input, &settings, derive(seed, 2), &device)?;
         let stacks = !device.is_cpu();
         Ok(Self { settings, seed, device, sizes, kernel, features, patches, stacks })
     }
@@ -177,13 +180,20 @@ impl Batches {
     fn draw(
         size: &NetworkSize,
         batch: usize,
-        images: Images,
+        settings: &Settings,
         seed: u64,
         device: &Device,
     ) -> Result<Self, IndicatorError> {
         let [channels, height, width] = size.input;
+        if let Some(data) = &settings.data {
+            // One draw, so that the batches share no image.
+            let (values, labels) = data.draw(2 * batch, size.input, size.classes, derive(seed, 0));
+            let images = Tensor::from_vec(values, (2 * batch, channels, height, width), device)?;
+            let images = [images.narrow(0, 0, batch)?, images.narrow(0, batch, batch)?.contiguous()?];
+            return Ok(Self { images, labels: [labels[..batch].to_vec(), labels[batch..].to_vec()] });
+        }
         let draw = |which: u64| -> Result<Tensor, IndicatorError> {
-            let values = images.draw(batch, size.input, derive(seed, which));
+            let values = settings.images.draw(batch, size.input, derive(seed, which));
             Ok(Tensor::from_vec(values, (batch, channels, height, width), device)?)
         };
         let mut rng = ChaCha8Rng::seed_from_u64(derive(seed, 2));
@@ -192,15 +202,39 @@ impl Batches {
     }
 }
 
+/// Checks that batches of all views can be made of the data.
+fn fits(data: &ProbeData, sizes: &[NetworkSize; View::ALL.len()]) -> Result<(), IndicatorError> {
+    let unfit = |reason: String| Err(IndicatorError::Unfit { indicator: "indicators.data", reason });
+    if !data.is_at_hand() {
+        return unfit("the settings are of a record, expected data that was read".to_owned());
+    }
+    let [height, width] = data.size();
+    for view in [View::Kernel, View::Features] {
+        let [_, rows, columns] = sizes[view as usize].input;
+        if [rows, columns] != [height, width] {
+            return unfit(format!("images were resized to {height}×{width}, the networks take {rows}×{columns}"));
+        }
+    }
+    let [_, rows, columns] = sizes[View::Regions as usize].input;
+    if rows > height || columns > width {
+        return unfit(format!("images are {height}×{width}, too small for patches of {rows}×{columns}"));
+    }
+    Ok(())
+}
+
 /// Batches of the images that regions are counted with.
 const PATCH_BATCHES: usize = 3;
 /// Images of one such batch.
 const PATCHES: usize = 1000;
 
-fn patches(input: [usize; 3], images: Images, seed: u64, device: &Device) -> Result<Vec<Tensor>, IndicatorError> {
+fn patches(input: [usize; 3], settings: &Settings, seed: u64, device: &Device) -> Result<Vec<Tensor>, IndicatorError> {
     let [channels, height, width] = input;
     let batch = |number: u64| {
-        let values = images.draw_patches(PATCHES, input, derive(seed, number));
+        let seed = derive(seed, number);
+        let values = match &settings.data {
+            Some(data) => data.draw_patches(PATCHES, input, seed),
+            None => settings.images.draw_patches(PATCHES, input, seed),
+        };
         Ok(Tensor::from_vec(values, (PATCHES, channels, height, width), device)?)
     };
     (0..PATCH_BATCHES as u64).map(batch).collect()

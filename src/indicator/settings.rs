@@ -1,8 +1,11 @@
 //! The `indicators` section of a config: a mode, and what is changed of it.
 
-use super::Images;
+use super::{Images, ProbeData, View};
+use crate::data::DataError;
 use crate::network::Init;
+use crate::space::SearchSpace;
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 /// Whose settings the TEG indicators use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +34,9 @@ pub struct SettingsSection {
     pub init: Init,
     /// Where the images come from.
     pub images: Option<Images>,
+    /// A data set that images and labels are taken from instead: a file or folder, its training part alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
     /// Memory that all candidates which are scored at one time take together, in MiB.
     #[serde(default = "memory_mib")]
     pub memory_mib: u64,
@@ -39,7 +45,7 @@ pub struct SettingsSection {
 impl Default for SettingsSection {
     fn default() -> Self {
         let (mode, init) = (Mode::default(), Init::default());
-        Self { mode, batch: None, networks: None, init, images: None, memory_mib: memory_mib() }
+        Self { mode, batch: None, networks: None, init, images: None, data: None, memory_mib: memory_mib() }
     }
 }
 
@@ -61,13 +67,26 @@ pub struct Settings {
     pub init: Init,
     /// Where the images come from.
     pub images: Images,
+    /// The data set that images and labels are taken from instead, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<ProbeData>,
     /// Memory for all candidates together, in MiB; nothing that is computed depends on it.
     #[serde(skip_serializing, default = "memory_mib")]
     pub memory_mib: u64,
 }
 
 impl SettingsSection {
-    /// The settings, with the mode's defaults where nothing is said.
+    /// The settings for the networks of `space`, with the data set read, which is looked for in `folder`.
+    ///
+    /// # Errors
+    /// If the data set is refused.
+    pub fn resolve_for(&self, space: &SearchSpace, folder: &Path) -> Result<Settings, DataError> {
+        let [_, height, width] = View::Kernel.size(space, self.mode).input;
+        let open = |path: &PathBuf| ProbeData::open(&folder.join(path), [height, width]);
+        Ok(Settings { data: self.data.as_ref().map(open).transpose()?, ..self.resolve() })
+    }
+
+    /// The settings, with the mode's defaults where nothing is said and without a data set.
     pub fn resolve(&self) -> Settings {
         let (batch, networks, images) = match self.mode {
             Mode::Fast => (16, 2, Images::Natural),
@@ -79,6 +98,7 @@ impl SettingsSection {
             networks: self.networks.unwrap_or(networks),
             init: self.init,
             images: self.images.unwrap_or(images),
+            data: None,
             memory_mib: self.memory_mib,
         }
     }

@@ -1,4 +1,4 @@
-//! Batch normalisation folded into the layer before it: what is deployed has one operator where training had two.
+//! Batch normalisation folded into the convolution before it: what is deployed has one operator where training had two.
 //!
 //! With γ, β, μ, σ² of the normalisation, y = γ (W x + b − μ) / √(σ² + ε) + β is a layer of weight W γ / √(σ² + ε) and bias
 //! (b − μ) γ / √(σ² + ε) + β (Jacob et al. 2018, Section 3.2).
@@ -9,8 +9,7 @@ use candle_core::{DType, Tensor};
 use std::collections::HashMap;
 
 /// The graph and weights that compute in inference what `graph` and `weights` do, without the batch normalisations that
-/// alone read a convolution or a fully connected layer. The layer keeps its name and has a bias then; other
-/// normalisations stay.
+/// alone read a convolution. It keeps its name and has a bias then; other normalisations stay.
 ///
 /// # Errors
 /// If a weight is missing, or Candle fails.
@@ -23,7 +22,7 @@ pub fn fold_batch_norms(graph: &Graph, weights: &Weights) -> Result<(Graph, Weig
     let mut norm_of: HashMap<NodeId, NodeId> = HashMap::new();
     for id in graph.ids().filter(|&id| graph.node(id).op == Op::BatchNorm) {
         let before = graph.node(id).inputs[0];
-        let foldable = matches!(graph.node(before).op, Op::Conv2d(_) | Op::Linear { .. });
+        let foldable = matches!(graph.node(before).op, Op::Conv2d(_));
         if foldable && readers[before.index()] == 1 {
             layer_of.insert(id, before);
             norm_of.insert(before, id);
@@ -41,7 +40,6 @@ pub fn fold_batch_norms(graph: &Graph, weights: &Weights) -> Result<(Graph, Weig
         }
         let op = match (node.op, norm_of.get(&id)) {
             (Op::Conv2d(conv), Some(_)) => Op::Conv2d(Conv2d { bias: true, ..conv }),
-            (Op::Linear { out_features, .. }, Some(_)) => Op::Linear { out_features, bias: true },
             (op, _) => op,
         };
         let inputs: Vec<NodeId> = node.inputs.iter().map(|input| new_ids[input.index()]).collect();
@@ -76,7 +74,7 @@ fn folded(graph: &Graph, weights: &Weights, layer: NodeId, norm: NodeId) -> Resu
     let mut broadcast = vec![1; weight.rank()];
     broadcast[0] = factor.elem_count();
     let mut offset = get(&format!("{norm}.running_mean"))?.neg()?;
-    if matches!(layer.op, Op::Conv2d(Conv2d { bias: true, .. }) | Op::Linear { bias: true, .. }) {
+    if matches!(layer.op, Op::Conv2d(Conv2d { bias: true, .. })) {
         offset = (offset + get(&format!("{}.bias", layer.name))?)?;
     }
     let bias = ((offset * &factor)? + get(&format!("{norm}.bias"))?)?;
@@ -130,8 +128,7 @@ mod tests {
         let alone = op("alone", Op::BatchNorm, &[sum]);
         let pooled = op("pooled", Op::GlobalAvgPool, &[alone]);
         let linear = op("linear", Op::Linear { out_features: 5, bias: false }, &[pooled]);
-        let last = op("last", Op::BatchNorm, &[linear]);
-        let graph = net.finish(last);
+        let graph = net.finish(linear);
         let weights = weights(&graph);
         let (folded, folded_weights) = fold_batch_norms(&graph, &weights).unwrap();
         let left = folded.nodes().iter().filter(|node| node.op == Op::BatchNorm).map(|node| node.name.as_str());

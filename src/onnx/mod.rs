@@ -23,7 +23,7 @@ mod export;
 mod inspect;
 mod metadata;
 mod precision;
-mod proto;
+pub(crate) mod proto;
 
 pub use export::{Batch, ExportOptions, IR_VERSION, OPSET, Pixels, export};
 pub use inspect::{Dim, ElementType, ModelInfo, OperatorNode, ValueInfo, inspect};

@@ -9,22 +9,22 @@ use tract_onnx::pb::{
 };
 
 /// An integer attribute.
-pub(super) fn int(name: &str, value: i64) -> AttributeProto {
+pub(crate) fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i: value, ..Default::default() }
 }
 
 /// A float attribute.
-pub(super) fn float(name: &str, value: f32) -> AttributeProto {
+pub(crate) fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto { name: name.into(), r#type: AttributeType::Float as i32, f: value, ..Default::default() }
 }
 
 /// The attribute that says what a `Cast` makes.
-pub(super) fn cast_to(data_type: DataType) -> AttributeProto {
+pub(crate) fn cast_to(data_type: DataType) -> AttributeProto {
     int("to", i64::from(data_type as i32))
 }
 
 /// An attribute of several integers.
-pub(super) fn ints(name: &str, values: &[usize]) -> AttributeProto {
+pub(crate) fn ints(name: &str, values: &[usize]) -> AttributeProto {
     let ints = values.iter().map(|&value| value as i64).collect();
     AttributeProto { name: name.into(), r#type: AttributeType::Ints as i32, ints, ..Default::default() }
 }
@@ -35,7 +35,7 @@ pub(super) fn tensor_attribute(name: &str, value: TensorProto) -> AttributeProto
 }
 
 /// A node of one output; it has its output's name.
-pub(super) fn node(op_type: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) -> NodeProto {
+pub(crate) fn node(op_type: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) -> NodeProto {
     NodeProto {
         op_type: op_type.into(),
         name: output.into(),
@@ -47,12 +47,12 @@ pub(super) fn node(op_type: &str, inputs: &[&str], output: &str, attributes: Vec
 }
 
 /// A tensor of floats, stored inside.
-pub(super) fn floats(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {
+pub(crate) fn floats(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {
     tensor(name, dims, DataType::Float, values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
 /// A tensor of 16-bit floats, stored inside.
-pub(super) fn halves(name: &str, dims: &[usize], values: &[half::f16]) -> TensorProto {
+pub(crate) fn halves(name: &str, dims: &[usize], values: &[half::f16]) -> TensorProto {
     tensor(name, dims, DataType::Float16, values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
@@ -61,7 +61,8 @@ pub(super) fn integers(name: &str, values: &[i64]) -> TensorProto {
     tensor(name, &[values.len()], DataType::Int64, values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
-fn tensor(name: &str, dims: &[usize], data_type: DataType, raw_data: Vec<u8>) -> TensorProto {
+/// A tensor of little-endian bytes, stored inside.
+pub(crate) fn tensor(name: &str, dims: &[usize], data_type: DataType, raw_data: Vec<u8>) -> TensorProto {
     let dims = dims.iter().map(|&dim| dim as i64).collect();
     TensorProto { name: name.into(), dims, data_type: data_type as i32, raw_data, ..Default::default() }
 }
@@ -79,7 +80,7 @@ pub(super) fn move_outside(tensor: &mut TensorProto, location: &str, offset: usi
 }
 
 /// A key and its value.
-pub(super) fn entry(key: &str, value: &str) -> StringStringEntryProto {
+pub(crate) fn entry(key: &str, value: &str) -> StringStringEntryProto {
     StringStringEntryProto { key: key.into(), value: value.into() }
 }
 

@@ -97,7 +97,8 @@ impl Plan {
             return Err(wrong(format!("study: `{}` can't be the name of a folder", config.study)));
         }
         let space = SearchSpace::open(&beside(folder, &config.space.name))?.with_network(&config.space.network)?;
-        let settings = config.indicators.resolve();
+        let settings = config.indicators.resolve_for(&space, folder);
+        let settings = settings.map_err(|error| wrong(format!("indicators.data: {error}")))?;
         let quality = &config.quality;
         let recipe =
             quality.recipe.resolve(quality.combine).map_err(|reason| wrong(format!("quality.recipe: {reason}")))?;

@@ -41,6 +41,15 @@ pub fn data(name: &str) -> Option<PathBuf> {
     present(path, missing)
 }
 
+/// The folder of Fashion-MNIST, `TEGU_FASHION_MNIST`, else where Debian's package `dataset-fashion-mnist` puts it, which
+/// `tests/setup.sh` installs. As [`data`] where it is absent.
+pub fn fashion_mnist() -> Option<PathBuf> {
+    let installed = PathBuf::from("/usr/share/datasets/fashion-mnist");
+    let path = std::env::var_os("TEGU_FASHION_MNIST").map_or(installed, PathBuf::from);
+    let missing = format!("{} is missing: run tests/setup.sh fashion_mnist, or set TEGU_FASHION_MNIST", path.display());
+    present(path, missing)
+}
+
 /// ONNX Runtime's library with OpenVINO: in `TEGU_TEST_HOME`, else where `tests/setup.sh openvino` puts it. As [`data`]
 /// where it is absent: not every platform has one.
 pub fn openvino_library() -> Option<PathBuf> {

@@ -1,6 +1,7 @@
 //! Folders of images: one a class, perhaps in `train/`, `val/`, `test/`.
 
 use super::{DataError, Found, ReadOptions, Samples, Values, entries, malformed, name_of};
+use crate::data::resize::cover;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader};
 use rayon::prelude::*;
@@ -129,15 +130,12 @@ fn decode(path: &Path, size: Option<[usize; 2]>, channels: Option<usize>) -> Res
 }
 
 /// Resizes so that the image just covers `size`, and cuts out its centre.
-fn cut(image: &DynamicImage, [height, width]: [usize; 2]) -> DynamicImage {
-    let (h, w) = (f64::from(image.height()), f64::from(image.width()));
-    let factor = (height as f64 / h).max(width as f64 / w);
-    let scaled = |side: f64, least: usize| ((side * factor).round() as u32).max(least as u32);
-    let (new_h, new_w) = (scaled(h, height), scaled(w, width));
-    let same = (new_h, new_w) == (image.height(), image.width());
-    let resized = if same { image.clone() } else { image.resize_exact(new_w, new_h, FilterType::Triangle) };
-    let (top, left) = ((new_h - height as u32) / 2, (new_w - width as u32) / 2);
-    resized.crop_imm(left, top, width as u32, height as u32)
+fn cut(image: &DynamicImage, size: [usize; 2]) -> DynamicImage {
+    let from = [image.height() as usize, image.width() as usize];
+    let (scaled, [top, left]) = cover(from, size);
+    let [height, width] = scaled.map(|side| side as u32);
+    let resized = if scaled == from { image.clone() } else { image.resize_exact(width, height, FilterType::Triangle) };
+    resized.crop_imm(left as u32, top as u32, size[1] as u32, size[0] as u32)
 }
 
 /// Appends an image as planes; a grey one as often as channels are wanted.

@@ -6,6 +6,7 @@ mod folder;
 mod idx;
 mod npz;
 
+use super::resize::resized;
 use super::{DataError, Samples, Values};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -36,8 +37,8 @@ pub enum Kind {
 pub struct ReadOptions {
     /// Its kind; recognised where absent.
     pub kind: Option<Kind>,
-    /// Height and width that decoded images are resized to (the shorter side) and cut to (the centre); where absent, all
-    /// images must have one size.
+    /// Height and width that images are brought to: resized so that they just cover it, and cut to their centre. Where
+    /// absent, all images must have one size.
     pub size: Option<[usize; 2]>,
     /// Channels of decoded images, 1 or 3; where absent 1 if all are grey.
     pub channels: Option<usize>,
@@ -62,13 +63,22 @@ pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<(Kind, Found), 
         Some(kind) => kind,
         None => recognise(path)?,
     };
-    let found = match kind {
+    let mut found = match kind {
         Kind::Folders => folder::read(path, options),
         Kind::Cifar10 | Kind::Cifar100 => cifar::read(path, kind),
         Kind::Idx => idx::read(path),
         Kind::Npz => npz::read(path),
         Kind::Csv => csv::read(path, options),
     }?;
+    if let Some(size) = options.size.filter(|_| kind != Kind::Folders) {
+        if found.train.shape()[1..] == [1, 1] {
+            let reason = format!("{} holds rows of features, expected images", path.display());
+            return Err(DataError::Option { field: "size", reason });
+        }
+        found.train = resized(&found.train, size);
+        found.validation = found.validation.map(|samples| resized(&samples, size));
+        found.test = found.test.map(|samples| resized(&samples, size));
+    }
     let parts =
         [("training", Some(&found.train)), ("validation", found.validation.as_ref()), ("test", found.test.as_ref())];
     for (name, samples) in parts {
