@@ -8,6 +8,7 @@
 //! is too small, that of average pooling wrong on odd sizes, and ReLU's is 1 at 0.
 
 mod batch_norm;
+pub(crate) mod blocked;
 mod conv;
 mod indirect;
 pub(crate) mod lanes;

@@ -14,6 +14,11 @@ pub(super) trait Simd: Copy {
     unsafe fn store(self, to: *mut f32);
     /// `self · factor + addend`
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+    /// `then` where `self` is above 0, else (and where it is NaN) `other`.
+    unsafe fn where_positive(self, then: Self, other: Self) -> Self;
     unsafe fn sum(self) -> f32;
 }
 
@@ -94,11 +99,11 @@ pub(super) unsafe fn run_widest(job: &mut impl Job) {
     unsafe { widest.run(job) }
 }
 
-/// Writes out a loop over a constant number of up to nine steps: the compiler keeps an array in registers
+/// Writes out a loop over a constant number of up to sixteen steps: the compiler keeps an array in registers
 /// only where every index is a constant, and does not unroll by itself in the `dev` profile.
 macro_rules! unrolled {
     ($i:ident in $count:expr, $body:expr) => {
-        unrolled!(@ $i, $count, $body, 0 1 2 3 4 5 6 7 8)
+        unrolled!(@ $i, $count, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
     (@ $i:ident, $count:expr, $body:expr, $($at:literal)*) => {
         $({
@@ -140,6 +145,27 @@ impl Simd for [f32; 4] {
             false => self[at] * factor[at] + addend[at],
         };
         [fused(0), fused(1), fused(2), fused(3)]
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        [self[0] + other[0], self[1] + other[1], self[2] + other[2], self[3] + other[3]]
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        [self[0] - other[0], self[1] - other[1], self[2] - other[2], self[3] - other[3]]
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        [self[0] * other[0], self[1] * other[1], self[2] * other[2], self[3] * other[3]]
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(self, then: Self, other: Self) -> Self {
+        let chosen = |at: usize| if self[at] > 0.0 { then[at] } else { other[at] };
+        [chosen(0), chosen(1), chosen(2), chosen(3)]
     }
 
     #[inline(always)]
@@ -188,6 +214,26 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            unsafe { _mm512_add_ps(self, other) }
+        }
+
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            unsafe { _mm512_sub_ps(self, other) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul(self, other: Self) -> Self {
+            unsafe { _mm512_mul_ps(self, other) }
+        }
+
+        #[inline(always)]
+        unsafe fn where_positive(self, then: Self, other: Self) -> Self {
+            unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(self, _mm512_setzero_ps()), other, then) }
+        }
+
+        #[inline(always)]
         unsafe fn sum(self) -> f32 {
             unsafe { _mm512_reduce_add_ps(self) }
         }
@@ -215,6 +261,26 @@ mod x86 {
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
             unsafe { _mm256_fmadd_ps(self, factor, addend) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            unsafe { _mm256_add_ps(self, other) }
+        }
+
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            unsafe { _mm256_sub_ps(self, other) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul(self, other: Self) -> Self {
+            unsafe { _mm256_mul_ps(self, other) }
+        }
+
+        #[inline(always)]
+        unsafe fn where_positive(self, then: Self, other: Self) -> Self {
+            unsafe { _mm256_blendv_ps(other, then, _mm256_cmp_ps::<_CMP_GT_OQ>(self, _mm256_setzero_ps())) }
         }
 
         #[inline(always)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::Cost;
 
 /// Version of the tract that is built in; Cargo.toml asks for exactly this one.
 const VERSION: &str = "0.23.9";
