@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
 use tegu::graph::Graph;
-use tegu::network::{Mode, TrainingPass, forward};
+use tegu::network::{Gradients, Mode, TrainingPass, Weights, forward};
 use tegu::space::{NetworkChanges, Scale, SearchSpace};
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
@@ -25,30 +25,42 @@ fn draw(dims: &[usize], seed: u64) -> Tensor {
     Tensor::from_vec(values, dims, &Device::Cpu).unwrap()
 }
 
-/// Outputs and all gradients to 1e-4 of the largest number of each, against double precision: deep networks pass rounding on.
+/// The largest difference relative to the largest number of the expected, but not to less than `scale`.
+fn apart(found: &Tensor, expected: &Tensor, scale: f32) -> f32 {
+    let (found, expected) = (flat(found), flat(expected));
+    let most = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    most / largest(&expected).max(scale)
+}
+
+/// Output and gradients of all parameters that have one, by Candle's differentiation in this precision.
+fn candles(graph: &Graph, weights: &Weights, input: &Tensor, precision: DType) -> (Tensor, Gradients) {
+    let tracked = weights.map(|_, tensor| tensor.to_dtype(precision)).unwrap().tracked().unwrap();
+    let output = forward(graph, &tracked, &input.to_dtype(precision).unwrap(), Mode::Train).unwrap();
+    let cotangent = draw(output.dims(), 11).to_dtype(precision).unwrap();
+    let all = (&output * cotangent).unwrap().sum_all().unwrap().backward().unwrap();
+    let of = |(name, var): (&str, &Tensor)| Some((name.to_owned(), all.get(var)?.clone()));
+    (output.detach(), tracked.iter().filter_map(of).collect())
+}
+
+/// As near to double precision as 1e-4, or where rounding makes more of it (a ReLU's sign), as Candle's is in single.
 fn check(name: &str, graph: &Graph, batch: usize) {
     let weights = common::weights(graph, 3);
     let input = draw(&[vec![batch], graph.input_shape().dims()].concat(), 5);
-    let double = |tensor: &Tensor| tensor.to_dtype(DType::F64);
-    let tracked = weights.map(|_, tensor| double(tensor)).unwrap().tracked().unwrap();
-    let expected = forward(graph, &tracked, &double(&input).unwrap(), Mode::Train).unwrap();
-    let cotangent = draw(expected.dims(), 11);
-    let gradients = (&expected * double(&cotangent).unwrap()).unwrap().sum_all().unwrap().backward().unwrap();
-
+    let (output, expected) = candles(graph, &weights, &input, DType::F64);
+    let (_, single) = candles(graph, &weights, &input, DType::F32);
     let pass = TrainingPass::run(graph, &weights, &input, &HashMap::new()).unwrap();
-    let close = |what: &str, found: &Tensor, expected: &Tensor, scale: f32| {
-        let (found, expected) = (flat(found), flat(expected));
-        let scale = largest(&expected).max(scale);
-        let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / scale;
-        assert!(off <= 1e-4, "{name}, {what}: {off:.1e} apart");
-    };
-    close("output", &pass.output(), &expected, 0.0);
-    let found = pass.gradients(&cotangent).unwrap();
-    let known: Vec<_> = tracked.iter().filter_map(|(name, var)| Some((name, gradients.get(var)?))).collect();
-    assert!(found.keys().eq(known.iter().map(|(name, _)| *name)), "{name}");
-    let scale = known.iter().map(|(_, gradient)| largest(&flat(gradient))).fold(0.0, f32::max) * 1e-3;
-    for (parameter, expected) in known {
-        close(parameter, &found[parameter], expected, scale);
+    let off = apart(&pass.output(), &output, 0.0);
+    assert!(off <= 1e-4, "{name}, output: {off:.1e} apart");
+    let found = pass.gradients(&draw(output.dims(), 11)).unwrap();
+    assert!(found.keys().eq(expected.keys()), "{name}");
+    // What a later normalisation takes away again (a bias in front of it) has no gradient but rounding.
+    let scale = expected.values().map(|gradient| largest(&flat(gradient))).fold(0.0, f32::max) * 1e-2;
+    let rounding =
+        expected.iter().map(|(parameter, exact)| apart(&single[parameter], exact, scale)).fold(0.0, f32::max);
+    for (parameter, exact) in &expected {
+        let off = apart(&found[parameter], exact, scale);
+        let most = 1e-4f32.max(3.0 * rounding);
+        assert!(off <= most, "{name}, {parameter}: {off:.1e} apart, single precision {rounding:.1e}");
     }
 }
 
@@ -68,7 +80,7 @@ fn sampled_architectures_of_every_space_have_candles_gradients() {
             let genotype = space.sample(&mut rng);
             let declared = space.lower(&genotype, Scale::Full).unwrap();
             let Ok(live) = declared.live() else { continue };
-            check(&format!("{} {}", path.display(), space.arch(&genotype)), &live, 4);
+            check(&format!("{} {}", path.display(), space.arch(&genotype)), &live, 8);
             checked += 1;
         }
     }

@@ -265,7 +265,7 @@ impl Convolutions {
             for &(at, first) in &places[panel.clone()] {
                 let lanes = (self.out_channels[at] - first).min(LANES);
                 for (step, [row, column], of) in self.input_steps(&panel) {
-                    for channel in 0..step.depth {
+                    for (channel, sum) in rest[..step.depth].iter().enumerate() {
                         for lane in 0..lanes {
                             let channel_of_weight = match self.groups {
                                 1 => Some(of * LANES + channel),
@@ -273,7 +273,7 @@ impl Convolutions {
                             };
                             if let Some(place) = channel_of_weight {
                                 let place = (((first + lane) * per_group + place) * kernel + row) * kernel + column;
-                                all[at][place] = rest[channel].0[lane];
+                                all[at][place] = sum.0[lane];
                             }
                         }
                     }

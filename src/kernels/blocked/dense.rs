@@ -78,7 +78,7 @@ impl Correlate<'_, '_> {
 macro_rules! cover {
     ($self:ident.tile::<$s:ident, $step:ident, $b:ident>($at:ident, $row:ident), [$($width:literal)*]) => {{
         let mut column = 0;
-        $(while column + $width <= $self.lines.columns {
+        $(while $self.lines.columns - column >= $width {
             // SAFETY: the tile's columns are those of the row.
             unsafe { $self.tile::<$s, $step, $b, $width>($at, $row, column) }
             column += $width;

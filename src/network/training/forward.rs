@@ -89,6 +89,9 @@ struct Scratch {
     other: Vec<Lane>,
 }
 
+/// Fills a sample's part of each map.
+type Fill<'a> = dyn Fn(&mut Scratch, usize, &mut [&mut [Lane]]) + Sync + 'a;
+
 /// Fills the maps of the steps that `at` begins, and the moments of those that are normalised, while a sample is at hand.
 fn evaluate(
     context: &Context<'_>,
@@ -110,7 +113,7 @@ fn evaluate(
     let maps = maps.into_iter().zip(sizes.iter().map(|size| size.0));
     let seen = seen.into_iter().zip(sizes.iter().map(|size| size.1)).filter(|(_, size)| *size > 0);
     let outs: Vec<(&mut [Lane], usize)> = maps.chain(seen).collect();
-    let each = |fill: &(dyn Fn(&mut Scratch, usize, &mut [&mut [Lane]]) + Sync)| {
+    let each = |fill: &Fill<'_>| {
         for_each_sample(batch, parts(batch, 0), outs, vec![], Scratch::default, |scratch, sample, outs, _| {
             let (maps, seen) = outs.split_at_mut(count);
             fill(scratch, sample, maps);

@@ -196,9 +196,11 @@ impl Blocked {
     }
 }
 
-/// The trained parameters by node and suffix: dimensions and values.
+type DimsAndValues = (Vec<usize>, Vec<f32>);
+
+/// The trained parameters by node and suffix.
 #[derive(Debug)]
-struct Parameters(HashMap<(NodeId, &'static str), (Vec<usize>, Vec<f32>)>);
+struct Parameters(HashMap<(NodeId, &'static str), DimsAndValues>);
 
 impl Parameters {
     fn new(graph: &Graph, weights: &Weights) -> Result<Self, WeightsError> {

@@ -164,6 +164,10 @@ impl Plan {
             Op::Mul => Kind::Mul,
             Op::Concat => Kind::Concat,
             Op::MaxPool(window) => Kind::MaxPool(window),
+            // A window as large as the map is how gates pool.
+            Op::AvgPool(window) if window.padding == 0 && self.steps[operands[0].map].size == [window.kernel; 2] => {
+                Kind::GlobalAvgPool
+            }
             Op::AvgPool(window) => Kind::AvgPool(window),
             Op::GlobalAvgPool => Kind::GlobalAvgPool,
             Op::Softmax => Kind::Softmax,

@@ -301,10 +301,10 @@ impl State<'_> {
         let seen = &self.values.norms[norm];
         let (mut of_scale, mut of_shift) = (Vec::new(), Vec::new());
         let (mut gains, mut offsets, mut slopes) = (Vec::new(), Vec::new(), Vec::new());
-        for channel in 0..channels {
+        for (channel, scale) in scale.iter().enumerate() {
             let inverse = f64::from(inverse_deviation(seen.variance[channel]));
             let (plain, along) = (sum(channel, 0), sum(channel, 1) * inverse);
-            let gain = f64::from(scale[channel]) * inverse;
+            let gain = f64::from(*scale) * inverse;
             of_shift.push(plain as f32);
             of_scale.push(along as f32);
             gains.push(gain as f32);

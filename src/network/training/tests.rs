@@ -153,7 +153,7 @@ fn factors_multiply_results_and_gradients() {
     for (at, id) in maps.enumerate() {
         let dims = [vec![4], graph.node(id).shape.dims()].concat();
         let dims = match at % 4 {
-            0 => vec![&[4][..], &vec![1; dims.len() - 1]].concat(),
+            0 => [&[4][..], &vec![1; dims.len() - 1]].concat(),
             1 => dims,
             _ => continue,
         };
