@@ -2,7 +2,7 @@
 
 use super::network::{dims, input_error};
 use crate::data::{DataSet, Kind, ReadOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A data set, and how it is read.
 #[derive(Debug, clap::Args)]
@@ -10,6 +10,13 @@ pub(super) struct DataArgs {
     /// The data: a folder of images (`class/*.png`, perhaps in train/, val/, test/), of CIFAR's or MNIST's files, or a file .npz or .csv
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
+    #[command(flatten)]
+    options: DataOptions,
+}
+
+/// How a data set is read.
+#[derive(Debug, clap::Args)]
+pub(super) struct DataOptions {
     /// What kind it is, where it is not recognised: folders, cifar10, cifar100, idx, npz or csv
     #[arg(long, value_name = "KIND", value_parser = kind)]
     data_kind: Option<Kind>,
@@ -29,6 +36,12 @@ pub(super) struct DataArgs {
 
 impl DataArgs {
     pub(super) fn open(&self) -> anyhow::Result<DataSet> {
+        self.options.open(&self.data)
+    }
+}
+
+impl DataOptions {
+    pub(super) fn open(&self, path: &Path) -> anyhow::Result<DataSet> {
         let options = ReadOptions {
             kind: self.data_kind,
             size: self.image_size,
@@ -36,10 +49,10 @@ impl DataArgs {
             label: self.label.clone(),
             shape: self.feature_shape,
         };
-        if !self.data.exists() {
-            return Err(input_error(format!("{}: no such file or folder", self.data.display())));
+        if !path.exists() {
+            return Err(input_error(format!("{}: no such file or folder", path.display())));
         }
-        Ok(DataSet::open(&self.data, &options)?)
+        Ok(DataSet::open(path, &options)?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `tegu quantize`: an INT8 or FP16 copy of a model, and what that costs.
 
-use super::data::DataArgs;
+use super::data::DataOptions;
 use super::network::input_error;
 use super::probing::Counter;
 use super::{print, print_json};
@@ -19,8 +19,12 @@ use std::path::{Path, PathBuf};
 pub(super) struct Args {
     /// The ONNX file, of 32-bit floats
     model: PathBuf,
+    /// Calibration data, whose test part shows the accuracy: a folder of images (`class/*.png`, perhaps in train/, test/),
+    /// of CIFAR's or MNIST's files, or a file .npz or .csv; needed but for --fp16
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
     #[command(flatten)]
-    data: Option<DataArgs>,
+    options: DataOptions,
     /// The file to write; MODEL.int8.onnx or MODEL.fp16.onnx where absent
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -106,7 +110,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     if same_file(&output, &args.model) {
         return Err(input_error(format!("--output: {} is the model itself, expected another file", output.display())));
     }
-    let set = args.data.as_ref().map(DataArgs::open).transpose()?;
+    let set = args.data.as_ref().map(|path| args.options.open(path)).transpose()?;
     let runner = match (args.runtime, &args.ort_lib) {
         (Some(RuntimeKind::Tract), _) => Runner::new(Box::new(TractRuntime), SessionOptions::default())?,
         (Some(_), library) => Runner::onnxruntime(library.clone())?,
