@@ -73,7 +73,7 @@ fn a_config_that_is_refused_names_file_line_field_and_what_was_meant() {
         "- quality",
         "- qality",
         "bad.yaml:7:5: objectives[0]: unknown variant `qality`, expected one of `quality`, `latency`, `params`, \
-        `macs`, `size`; did you mean `quality`?",
+        `macs`, `size`, `accuracy`; did you mean `quality`?",
     );
     check(
         "nsga2:",

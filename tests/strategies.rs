@@ -44,7 +44,7 @@ fn strategies_that_look_at_metrics_go_on_as_others_do() {
 fn accuracy_after_a_short_training_is_an_objective() {
     let place = Workplace::new();
     std::fs::create_dir(place.path("data")).unwrap();
-    stripes::write_stripes(&place.path("data"), 96, 0);
+    stripes::write_stripes(&place.path("data"), 96, 8);
     let accuracy = "  - accuracy: {data: data, epochs: 2, train: {batch: 24, split: {validation: 0.25}}}\n";
     let changes = [
         ("objectives:\n", &*format!("objectives:\n{accuracy}")),

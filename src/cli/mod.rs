@@ -26,6 +26,7 @@ use crate::data::DataError;
 use crate::device::{DeviceError, ProfileError};
 use crate::lut::LutError;
 use crate::quality::TruthError;
+use crate::onnx::OnnxError;
 use crate::quantize::QuantizeError;
 use crate::space::SpaceError;
 use crate::study::StudyError;
@@ -157,6 +158,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         || error.downcast_ref().is_some_and(DeviceError::is_input)
         || error.downcast_ref().is_some_and(LutError::is_input)
         || error.downcast_ref().is_some_and(StoreError::is_input)
+        || error.downcast_ref().is_some_and(OnnxError::is_input)
         || error.downcast_ref().is_some_and(TrainError::is_input)
         || error.downcast_ref().is_some_and(QuantizeError::is_input)
         || error.downcast_ref().is_some_and(|error| !matches!(error, DataError::Candle(_) | DataError::Worker))

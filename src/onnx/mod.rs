@@ -93,6 +93,13 @@ pub enum OnnxError {
     },
 }
 
+impl OnnxError {
+    /// Whether it is the user's file that is at fault.
+    pub fn is_input(&self) -> bool {
+        matches!(self, Self::File { .. } | Self::Malformed { .. } | Self::Metadata { .. } | Self::Name { .. })
+    }
+}
+
 /// An ONNX model in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OnnxModel {

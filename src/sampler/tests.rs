@@ -18,7 +18,7 @@ pub(super) fn sums(choices: &[usize]) -> GeneSpace {
 }
 
 fn nsga2(space: GeneSpace, seed: u64) -> Nsga2 {
-    Nsga2::new(space, Nsga2Options::default(), seed).unwrap()
+    Nsga2::new(space, Nsga2Options { population: 16, ..Nsga2Options::default() }, seed).unwrap()
 }
 
 fn nsga3(space: GeneSpace, seed: u64) -> Nsga3 {
@@ -26,7 +26,7 @@ fn nsga3(space: GeneSpace, seed: u64) -> Nsga3 {
 }
 
 fn age_moea(space: GeneSpace, seed: u64) -> AgeMoea {
-    AgeMoea::new(space, &GenerationalOptions::default(), seed).unwrap()
+    AgeMoea::new(space, &GenerationalOptions { population: 16, ..GenerationalOptions::default() }, seed).unwrap()
 }
 
 /// Random search, and those that are to beat it.
