@@ -74,10 +74,9 @@ pub fn cells(input: [usize; 3], edges: &str, depth: usize) -> Graph {
             let mut nodes = vec![x];
             let mut relus = HashMap::new();
             let mut edges = edges.chars();
-            for to in 1..4 {
+            for _ in 1..4 {
                 let mut sum = Vec::new();
-                for from in 0..to {
-                    let from = nodes[from];
+                for &from in &nodes {
                     let mut relu =
                         |net: &mut Net| *relus.entry(from).or_insert_with(|| net.act(from, Activation::Relu));
                     sum.push(match edges.next() {

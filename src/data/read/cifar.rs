@@ -14,8 +14,8 @@ pub(super) fn kind_of(path: &Path) -> Kind {
         return Kind::Cifar100;
     }
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len() as usize);
-    let is_10 = beside("batches.meta.txt") || size % (PIXELS + 1) == 0;
-    if !is_10 && size % (PIXELS + 2) == 0 { Kind::Cifar100 } else { Kind::Cifar10 }
+    let is_10 = beside("batches.meta.txt") || size.is_multiple_of(PIXELS + 1);
+    if !is_10 && size.is_multiple_of(PIXELS + 2) { Kind::Cifar100 } else { Kind::Cifar10 }
 }
 
 /// A file alone is one part; in a folder, files with `test` in their names are the test part, all others the training part.
