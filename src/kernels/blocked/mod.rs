@@ -7,19 +7,20 @@
 mod conv;
 mod dense;
 mod depthwise;
-mod memory;
 mod pointwise;
 mod sums;
 mod window;
 
 pub(crate) use conv::{Convolutions, Packed, WeightPlan, blocks};
 pub(crate) use depthwise::{Depthwise, PackedTaps, lanes_of};
-pub(crate) use memory::Memory;
 pub(crate) use pointwise::{Affine, Term, View, scale_pixels, through_view, write_terms, write_view};
 pub(crate) use sums::{add_sums, moments};
 pub(crate) use window::{Frame, Slide};
 
-use super::lanes::{LANES, Lane};
+use super::lanes::{KeptMemory, LANES, Lane};
+
+/// The memory of maps, used again by the next step. A thread keeps 2 GiB: a step's maps are all alive at its turning point.
+pub(crate) type Memory = KeptMemory<{ 1 << 25 }>;
 
 /// One sample `[channels, pixels]` as lanes.
 pub(crate) fn to_blocks(from: &[f32], pixels: usize, to: &mut [Lane]) {

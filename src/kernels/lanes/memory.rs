@@ -5,20 +5,20 @@ use super::Lane;
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
-/// Most lanes that a thread keeps for later (256 MiB): what 64 cotangents need of a probe on 64 images.
-const KEPT: usize = 1 << 22;
-
 thread_local! {
     static SPARE: RefCell<Vec<Vec<Lane>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lanes whose memory is kept for the next map of this size.
+/// Lanes whose memory is kept for the next of this size, as long as the thread keeps at most `KEPT` lanes with it.
 #[derive(Debug, Default)]
-pub(crate) struct Map(Vec<Lane>);
+pub(crate) struct Memory<const KEPT: usize>(Vec<Lane>);
 
-impl Map {
+/// A map of the indicators' networks. A thread keeps 256 MiB: what 64 cotangents need of a probe on 64 images.
+pub(crate) type Map = Memory<{ 1 << 22 }>;
+
+impl<const KEPT: usize> Memory<KEPT> {
     /// Lanes with anything in them.
-    pub(super) fn of_anything(size: usize) -> Self {
+    pub(crate) fn of_anything(size: usize) -> Self {
         let known = SPARE.with_borrow_mut(|spare| {
             // The last one is still in the cache.
             let place = spare.iter().rposition(|map| map.len() == size)?;
@@ -28,14 +28,14 @@ impl Map {
     }
 
     /// Zeros.
-    pub(super) fn of_zeros(size: usize) -> Self {
+    pub(crate) fn of_zeros(size: usize) -> Self {
         let mut map = Self::of_anything(size);
         map.fill(Lane::default());
         map
     }
 }
 
-impl Deref for Map {
+impl<const KEPT: usize> Deref for Memory<KEPT> {
     type Target = [Lane];
 
     fn deref(&self) -> &[Lane] {
@@ -43,15 +43,18 @@ impl Deref for Map {
     }
 }
 
-impl DerefMut for Map {
+impl<const KEPT: usize> DerefMut for Memory<KEPT> {
     fn deref_mut(&mut self) -> &mut [Lane] {
         &mut self.0
     }
 }
 
-impl Drop for Map {
+impl<const KEPT: usize> Drop for Memory<KEPT> {
     fn drop(&mut self) {
         let map = std::mem::take(&mut self.0);
+        if map.is_empty() || map.len() > KEPT {
+            return;
+        }
         // At the end of a thread there is no later.
         let _ = SPARE.try_with(|spare| {
             let mut spare = spare.borrow_mut();
@@ -59,9 +62,7 @@ impl Drop for Map {
             while kept + map.len() > KEPT && !spare.is_empty() {
                 kept -= spare.remove(0).len();
             }
-            if !map.is_empty() && map.len() <= KEPT {
-                spare.push(map);
-            }
+            spare.push(map);
         });
     }
 }

@@ -12,7 +12,7 @@ mod pool;
 mod tiles;
 
 pub(crate) use conv::{LaneConv, Mask};
-pub(crate) use memory::Map;
+pub(crate) use memory::{Map, Memory as KeptMemory};
 pub(crate) use norm::{Norm, Normalised, normalise};
 pub(crate) use pool::{average_shares, max_pool};
 
