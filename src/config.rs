@@ -6,8 +6,9 @@ use crate::indicator::SettingsSection;
 use crate::latency::Protocol;
 use crate::network::Compute;
 use crate::quality::QualitySection;
+use crate::quantize::{Activations, RangeMethod};
 use crate::sampler::SamplerOptions;
-use crate::space::NetworkChanges;
+use crate::space::{NetworkChanges, Precision as LayerPrecision};
 use crate::train::TrainOptions;
 use crate::yaml::{self, YamlError};
 use serde::{Deserialize, Serialize};
@@ -38,9 +39,40 @@ pub struct StudyConfig {
     /// What has to be within bounds, and is not optimised.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<ObjectiveSection>,
+    /// The precision of layers as further genes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<QuantizationSection>,
     /// How, and for how long.
     #[serde(default)]
     pub search: SearchSection,
+}
+
+/// What layers may be rounded to, part by part of a network, and how: candidates are rounded after their training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuantizationSection {
+    /// What each part may be.
+    pub layers: Vec<LayerPrecision>,
+    /// How activations are rounded.
+    pub activations: Activations,
+    /// How the ranges of activations are found.
+    pub range: RangeMethod,
+    /// Training samples that they are found with.
+    pub calibration: usize,
+    /// Weights of 7 bits, for x86 processors with AVX2 and without VNNI.
+    pub reduce_range: bool,
+}
+
+impl Default for QuantizationSection {
+    fn default() -> Self {
+        Self {
+            layers: LayerPrecision::ALL.to_vec(),
+            activations: Activations::default(),
+            range: RangeMethod::default(),
+            calibration: 256,
+            reduce_range: false,
+        }
+    }
 }
 
 /// The search space, and the size of its full network.
@@ -70,6 +102,8 @@ pub enum ObjectiveSection {
     Size(SizeSection),
     /// Accuracy on held-out samples after a short training; more is better.
     Accuracy(AccuracySection),
+    /// Expected calibration error on those samples after that training; less is better.
+    Ece(BoundSection),
 }
 
 /// An accuracy objective: every trial is trained for some epochs.

@@ -34,6 +34,11 @@ impl Genotype {
     }
 }
 
+/// What stands before the digits of a variant in an id.
+const VARIANT: char = '-';
+/// Digits of a variant.
+const VARIANT_DIGITS: usize = 8;
+
 /// The stable id of an architecture: a digest of its live operator graph, so that isomorphic
 /// architectures share it. Independent of width, depth and input size.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,6 +54,16 @@ impl ArchId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The id of the architecture whatever its layers' precisions are: what indicators look at, and what is trained.
+    pub fn architecture(&self) -> Self {
+        Self(self.0.split(VARIANT).next().unwrap_or_default().to_owned())
+    }
+
+    /// The id of this architecture's variant, by the first digits of another digest.
+    pub(crate) fn with_variant(&self, variant: &Self) -> Self {
+        Self(format!("{}{VARIANT}{}", self.0, &variant.0[..VARIANT_DIGITS.min(variant.0.len())]))
     }
 }
 

@@ -12,6 +12,8 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod device;
+mod difference;
+mod files;
 pub mod genotype;
 pub mod graph;
 pub mod indicator;

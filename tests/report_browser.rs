@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tegu::genotype::ArchId;
 use tegu::report::{ControlRow, Preference, Seeds, StudyReport, TrialState, html};
+use tegu::study::{FinalFigure, FinalOutcome};
 use tegu::train::{DataFacts, Epoch, Evaluated, Metrics, TrainOptions, TrainingRecord};
 
 /// The sample study, which `src/report/tests.rs` uses as well.
@@ -120,6 +122,13 @@ fn check(name: &str, report: &StudyReport) {
         let lines = trained.matches("class=\"line ").count();
         assert_eq!(lines, 4 * report.trainings.len(), "{name}: curves");
     }
+    assert_eq!(dom.contains("id=\"remeasured\""), !report.remeasured.is_empty(), "{name}: deployed files");
+    if !report.remeasured.is_empty() {
+        let table = within("remeasured");
+        let rows = table.split("<tbody>").nth(1).map_or(0, |body| body.matches("<tr>").count());
+        assert_eq!(rows, report.remeasured.len(), "{name}: deployed files");
+        assert!(report.integers.iter().all(|line| table.contains(line.as_str())), "{name}: {table}");
+    }
     let curves = if report.hypervolume_history.len() > 1 { 1 + usize::from(report.control.is_some()) } else { 0 };
     let lines = within("history").matches("class=\"line ").count();
     assert_eq!(lines, curves, "{name}: hypervolume curves");
@@ -201,7 +210,33 @@ fn a_study_with_trained_networks() {
     };
     let under_way = TrainingRecord { best_epoch: None, evaluated: None, trial: None, ..record.clone() };
     let trainings = [("nsga2-1-seed0".to_owned(), record), ("x-seed0".to_owned(), under_way)];
-    check("trained", &StudyReport { trainings: trainings.into(), ..sample() });
+    let outcome = FinalOutcome::Measured { p50_ms: 0.5, ci95_ms: [0.4375, 0.625], verdict: "stable".into() };
+    let float = FinalFigure {
+        device: "cpu".into(),
+        arch: "<b>a</b>".into(),
+        arch_id: ArchId::new("00ff"),
+        trial: Some(("nsga2".into(), 1)),
+        file: Some("training/nsga2-1-seed0/model.onnx".into()),
+        sha256: "00".into(),
+        bytes: 2048,
+        trained: true,
+        precision: "f32".into(),
+        predicted_ms: None,
+        searched_ms: Some(0.75),
+        outcome,
+        speed_up: None,
+        accuracy: [("test".to_owned(), 0.875)].into(),
+        ece: BTreeMap::new(),
+    };
+    let failed = FinalFigure {
+        trial: None,
+        file: None,
+        trained: false,
+        outcome: FinalOutcome::Failed("no <i>memory</i>".into()),
+        ..float.clone()
+    };
+    let (remeasured, integers) = (vec![float, failed], vec!["cpu: INT8 is not measured".to_owned()]);
+    check("trained", &StudyReport { trainings: trainings.into(), remeasured, integers, ..sample() });
 }
 
 #[test]

@@ -70,8 +70,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 
 impl Found {
     fn provenance(&self) -> Vec<(&'static str, String)> {
-        let Metadata { study, trial, space, architecture, seed, tegu_version, temperature, data_sha256, .. } =
-            self.metadata.clone();
+        let Metadata {
+            study,
+            trial,
+            space,
+            architecture,
+            seed,
+            tegu_version,
+            temperature,
+            data_sha256,
+            layers,
+            quantization,
+            ..
+        } = self.metadata.clone();
         let numbers = |values: &BTreeMap<String, f64>| {
             let all: Vec<String> = values.iter().map(|(name, value)| format!("{name} {value:.5}")).collect();
             (!all.is_empty()).then(|| all.join(", "))
@@ -86,6 +97,8 @@ impl Found {
             ("calibration error", numbers(&self.metadata.ece)),
             ("temperature", temperature.map(|value| format!("{value:.4}"))),
             ("data", data_sha256),
+            ("layers", layers),
+            ("quantisation", quantization),
             ("Tegu", tegu_version),
         ];
         all.into_iter().filter_map(|(name, text)| Some((name, text?))).collect()

@@ -16,6 +16,7 @@ mod probing;
 mod profile;
 mod progress;
 mod quantize;
+mod remeasure;
 mod report;
 mod runtime;
 mod score;
@@ -76,6 +77,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Make an INT8 or FP16 copy of a model, and say what it costs
     Quantize(quantize::Args),
+    /// Measure the front's models again, and all that was trained and quantised of them
+    Remeasure(remeasure::Args),
     /// Measure the latency of any ONNX model
     Profile(profile::Args),
     /// Lookup tables: predict what a device would measure
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(args, cli.quiet),
         Command::Inspect(args) => inspect::run(args),
         Command::Quantize(args) => quantize::run(args, cli.quiet),
+        Command::Remeasure(args) => remeasure::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Lut(args) => lut::run(args, cli.quiet),
         Command::Report(args) => report::run(args),

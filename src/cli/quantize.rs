@@ -37,9 +37,10 @@ pub(super) struct Args {
     /// How activations are rounded: asymmetric (unsigned; CPUs), symmetric (signed; TensorRT)
     #[arg(long, default_value = "asymmetric", value_parser = activations)]
     activations: Activations,
-    /// How weights are rounded: symmetric (a scale for each channel), asymmetric (one scale)
-    #[arg(long, default_value = "symmetric", value_parser = weights)]
-    weights: Precision,
+    /// How weights are rounded: symmetric (a scale for each channel), asymmetric (one scale); where neither this nor --keep is
+    /// given, as the search has decided for each layer, else symmetric
+    #[arg(long, value_parser = weights)]
+    weights: Option<Precision>,
     /// A layer or operator that stays in floats (repeat for several)
     #[arg(long, value_name = "NAME")]
     keep: Vec<String>,
@@ -93,6 +94,9 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&count| count > 0).ok_or_else(|| format!("found `{text}`, expected 1 or more"))
 }
 
+/// The metadata that say what layers are to become.
+const LAYERS: &str = "tegu.layers";
+
 /// What the copy has to do with the original.
 struct Compared {
     /// `test`, or `train` where the data have no test part.
@@ -141,6 +145,21 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     print(table(&runner, (&output, &model, before_bytes), compared))
 }
 
+/// What becomes of the layers: as the arguments say; where these say nothing of layers, as the search has decided.
+fn scheme(args: &Args, float: &FloatModel) -> anyhow::Result<Scheme> {
+    let Args { activations, reduce_range, .. } = *args;
+    let decided = float.metadata(LAYERS).filter(|_| args.keep.is_empty() && args.weights.is_none());
+    if let Some(text) = decided {
+        let path = float.path().display();
+        let layers = serde_json::from_str(text).map_err(|error| {
+            input_error(format!("{path}: metadata `{LAYERS}`: {error}, expected layers and precisions"))
+        })?;
+        return Ok(Scheme { activations, layers, others: Precision::Float, reduce_range });
+    }
+    let layers = args.keep.iter().map(|name| (name.clone(), Precision::Float)).collect();
+    Ok(Scheme { activations, layers, others: args.weights.unwrap_or_default(), reduce_range })
+}
+
 fn int8(
     args: &Args,
     float: &FloatModel,
@@ -148,13 +167,7 @@ fn int8(
     runner: &Runner,
     quiet: bool,
 ) -> anyhow::Result<(OnnxModel, Vec<Sensitivity>)> {
-    let keep = args.keep.iter().map(|name| (name.clone(), Precision::Float));
-    let scheme = Scheme {
-        activations: args.activations,
-        layers: keep.collect(),
-        others: args.weights,
-        reduce_range: args.reduce_range,
-    };
+    let scheme = scheme(args, float)?;
     let feed = Feed::new(float, set, set.train().balanced(args.calibration, args.seed))?;
     let ranges = float.ranges(runner, &feed, args.range)?;
     let model = float.quantize(&ranges, &scheme)?;
@@ -192,9 +205,10 @@ fn with_provenance(
     compared: Option<&Compared>,
     model: &OnnxModel,
 ) -> anyhow::Result<OnnxModel> {
+    let scheme = if args.fp16 { None } else { Some(scheme(args, float)?) };
     let said = json!({
         "precision": precision(args), "range": (!args.fp16).then_some(args.range),
-        "activations": (!args.fp16).then_some(args.activations), "weights": (!args.fp16).then_some(args.weights),
+        "scheme": scheme,
         "kept": args.keep, "calibration_samples": (!args.fp16).then_some(args.calibration),
         "calibration_sha256": set.filter(|_| !args.fp16).map(DataSet::sha256),
         "float_sha256": float.sha256(),

@@ -33,17 +33,22 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let path = args.study.join(STORE);
-    if !path.is_file() {
-        return Err(input_error(format!("{}: no study here, expected {STORE} in the folder", args.study.display())));
-    }
-    let report = write(&Store::open_read_only(&path)?, &args.study)?;
+    check_study(&args.study)?;
+    let report = write(&Store::open_read_only(&args.study.join(STORE))?, &args.study)?;
     match if args.json { Format::Json } else { args.format } {
         Format::Table => print_table(&report, &args.study),
         Format::Json => print(report::json::full(&report)),
         Format::Csv => print(report::csv::trials(&report).trim_end()),
         Format::Html => print(report::html::page(&report)),
     }
+}
+
+/// Refuses a folder that holds no study.
+pub(super) fn check_study(folder: &Path) -> anyhow::Result<()> {
+    if folder.join(STORE).is_file() {
+        return Ok(());
+    }
+    Err(input_error(format!("{}: no study here, expected {STORE} in the folder", folder.display())))
 }
 
 /// Writes the files of the report into the study's folder.

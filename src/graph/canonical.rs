@@ -4,21 +4,28 @@
 //! operator and shape and is refined by the multisets of its operands' and users' colours. Unlike an
 //! expression that is unfolded into a tree, it tells one shared convolution from two equal ones.
 
-use super::{Graph, Op};
+use super::{Graph, Node, Op};
 use crate::genotype::ArchId;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 type Colour = [u8; 32];
 
 impl Graph {
     /// Id of this graph's structure: equal for isomorphic graphs. Take it of the [live](Graph::live) graph.
     pub fn structure_id(&self) -> ArchId {
+        self.structure_id_marked(&BTreeMap::new())
+    }
+
+    /// [`Graph::structure_id`] of a graph some of whose nodes, by name, differ from others of their kind.
+    pub fn structure_id_marked(&self, marks: &BTreeMap<&str, u8>) -> ArchId {
         let mut users: Vec<Vec<usize>> = vec![vec![]; self.nodes.len()];
         for id in self.ids() {
             self.node(id).inputs.iter().for_each(|i| users[i.0].push(id.0));
         }
+        let mark = |node: &Node| marks.get(node.name.as_str()).map_or(&[][..], std::slice::from_ref);
         let mut colours: Vec<Colour> =
-            self.nodes.iter().map(|node| digest(&[&label(&node.op, node.shape.dims())])).collect();
+            self.nodes.iter().map(|node| digest(&[&label(&node.op, node.shape.dims()), mark(node)])).collect();
         // One pass each way carries a difference through the whole of an acyclic graph; the second
         // round tells nodes apart whose ancestors differ in their users alone.
         for _ in 0..2 {

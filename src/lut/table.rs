@@ -5,6 +5,7 @@ use super::features::SpaceRef;
 use super::fit::{conformal, estimate};
 use super::operator::{Counts, OpCost};
 use crate::device::HardwareProfile;
+use crate::files;
 use crate::graph::{Graph, GraphError};
 use crate::latency::{Host, Pace};
 use crate::onnx::Precision;
@@ -281,20 +282,8 @@ impl LatencyTable {
     /// # Errors
     /// If the file can't be written.
     pub fn write(&self, path: &Path) -> Result<(), LutError> {
-        let failed = |source| LutError::File { path: path.to_owned(), source };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".table").tempfile_in(folder).map_err(failed)?;
-        serde_json::to_writer_pretty(&mut file, self).map_err(|error| failed(error.into()))?;
-        file.as_file().sync_all().map_err(failed)?;
-        #[cfg(unix)]
-        {
-            // Temporary files are private; a table is for everybody to read.
-            use std::os::unix::fs::PermissionsExt;
-            let readable = std::fs::Permissions::from_mode(0o644);
-            file.as_file().set_permissions(readable).map_err(failed)?;
-        }
-        file.persist(path).map_err(|error| failed(error.error))?;
-        Ok(())
+        let text = serde_json::to_vec_pretty(self).expect("a table is plain data");
+        files::write_whole(path, &text).map_err(|source| LutError::File { path: path.to_owned(), source })
     }
 
     /// SHA-256 of its content, hexadecimal.

@@ -111,6 +111,12 @@ pub fn export(
     Ok(OnnxModel { bytes: model.encode_to_vec(), external_data })
 }
 
+/// The name that the result of a node of `graph`, and with it the node, has in the model.
+pub fn value_name(graph: &Graph, node: &str) -> String {
+    let is_result = graph.node(graph.output()).name == node;
+    if is_result { OUTPUT.to_owned() } else { node.to_owned() }
+}
+
 struct Writer<'a> {
     graph: &'a Graph,
     weights: &'a Weights,

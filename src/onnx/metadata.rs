@@ -35,12 +35,29 @@ pub struct Metadata {
     /// How its inputs were normalised, scale, mean and deviation of each channel (`tegu.normalisation`, JSON); a model of
     /// bytes does it itself.
     pub normalisation: Option<String>,
+    /// What layers are to become where the model is quantised, as its study decided (`tegu.layers`, a JSON object by layer).
+    pub layers: Option<String>,
+    /// What was rounded, and how, in a copy of fewer bits (`tegu.quantization`, JSON: `precision`, `float_sha256`, …).
+    pub quantization: Option<String>,
 }
 
 impl Metadata {
     /// Empty but for Tegu's version.
     pub fn new() -> Self {
         Self { tegu_version: Some(env!("CARGO_PKG_VERSION").into()), ..Self::default() }
+    }
+
+    /// Element type that most of the model is computed in, by what is said of its quantisation: `f32` where nothing is.
+    ///
+    /// # Errors
+    /// If that is no JSON with a `precision`.
+    pub fn precision(&self) -> Result<String, OnnxError> {
+        let Some(text) = &self.quantization else { return Ok("f32".to_owned()) };
+        let said: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        said["precision"].as_str().map(str::to_owned).ok_or_else(|| OnnxError::Metadata {
+            key: "tegu.quantization".into(),
+            reason: format!("found `{text}`, expected JSON with `precision`"),
+        })
     }
 
     /// Keys and values, in a fixed order, without what is absent.
@@ -71,6 +88,8 @@ impl Metadata {
             ("tegu.temperature", self.temperature.map(|temperature| temperature.to_string())),
             ("tegu.data_sha256", self.data_sha256.clone()),
             ("tegu.normalisation", self.normalisation.clone()),
+            ("tegu.layers", self.layers.clone()),
+            ("tegu.quantization", self.quantization.clone()),
         ];
         Ok(all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
     }
@@ -90,6 +109,8 @@ impl Metadata {
             weights_sha256: entries.remove("tegu.weights_sha256"),
             data_sha256: entries.remove("tegu.data_sha256"),
             normalisation: entries.remove("tegu.normalisation"),
+            layers: entries.remove("tegu.layers"),
+            quantization: entries.remove("tegu.quantization"),
         })
     }
 }

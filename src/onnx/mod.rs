@@ -25,16 +25,16 @@ mod metadata;
 mod precision;
 pub(crate) mod proto;
 
-pub use export::{Batch, ExportOptions, IR_VERSION, OPSET, Pixels, export};
+pub use export::{Batch, ExportOptions, IR_VERSION, OPSET, Pixels, export, value_name};
 pub use inspect::{Dim, ElementType, ModelInfo, OperatorNode, ValueInfo, inspect};
 pub(crate) use inspect::{decode, inspect_proto, operator_nodes};
 pub use metadata::{Metadata, read_metadata};
 pub use precision::Precision;
 
+use crate::files;
 use crate::graph::GraphError;
 use crate::network::WeightsError;
 use sha2::{Digest, Sha256};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Name of the model's input.
@@ -143,25 +143,7 @@ impl OnnxModel {
     }
 }
 
-/// Writes a temporary file in the same folder and renames it.
+/// Writes a file as a whole.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), OnnxError> {
-    let failed = |source| OnnxError::File { path: path.to_owned(), source };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    share(&file).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
-}
-
-/// Temporary files are private; what is kept is for everybody to read.
-#[cfg(unix)]
-fn share(file: &tempfile::NamedTempFile) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn share(_: &tempfile::NamedTempFile) -> std::io::Result<()> {
-    Ok(())
+    files::write_whole(path, bytes).map_err(|source| OnnxError::File { path: path.to_owned(), source })
 }

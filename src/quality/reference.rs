@@ -1,6 +1,7 @@
 //! The reference sample of a space: architectures that others' standings are taken in.
 
 use super::SampleScores;
+use crate::files;
 use crate::genotype::{ArchId, Genotype};
 use crate::indicator::{Indicator, Probes, Settings, first_isomorphic, score_each};
 use crate::space::{NetworkSize, Scale, SearchSpace};
@@ -108,10 +109,7 @@ impl Reference {
     pub fn write(&self, path: &Path) -> std::io::Result<()> {
         let folder = path.parent().unwrap_or(Path::new(""));
         std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        serde_json::to_writer(&mut file, self)?;
-        file.persist(path)?;
-        Ok(())
+        files::write_whole(path, &serde_json::to_vec(self)?)
     }
 
     /// Whether it is that of `key` and has these indicators.

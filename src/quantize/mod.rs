@@ -27,6 +27,7 @@ mod rewrite;
 mod sensitivity;
 mod weights;
 
+pub use crate::space::Precision;
 pub use evaluate::{Accuracy, Feed, Runner};
 pub use model::{FloatModel, Layer};
 pub use provenance::with_metadata;
@@ -53,19 +54,6 @@ pub struct Scheme {
     pub others: Precision,
     /// Weights use 7 bits: for processors whose 8-bit products overflow 16 bits (x86 with AVX2 and without VNNI).
     pub reduce_range: bool,
-}
-
-/// What a layer's weights are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// 32-bit floats: the layer stays as it is.
-    Float,
-    /// 8 bits around zero, a scale for each output channel.
-    #[default]
-    Symmetric,
-    /// 8 bits between the least and the largest weight, one scale for all.
-    Asymmetric,
 }
 
 /// How activations are rounded.

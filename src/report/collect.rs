@@ -10,10 +10,13 @@ use crate::genotype::ArchId;
 use crate::indicator;
 use crate::latency::Measurement;
 use crate::objective::ObjectiveVector;
-use crate::pareto::{FrontBeyondNoise, Measured, ParetoFront};
+use crate::pareto::ParetoFront;
 use crate::quality::QualityFacts;
 use crate::study::store::{self, EstimateRecord, EstimateSource, IndicatorOutcome, Store, TrialRecord};
-use crate::study::{LATENCY, MODELS, StudyError, StudyFacts, TRAININGS, measured, model_file, repeated, vector};
+use crate::study::{
+    LATENCY, MODELS, StudyError, StudyFacts, TRAININGS, front_of, integers_pay, model_file, outcomes, remeasured,
+    repeated, vector,
+};
 use crate::train::{self, TrainingRecord};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -46,8 +49,8 @@ pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError>
             trials.push(row(store, folder, &devices, record, true)?);
         }
     }
-    let noisy = searched.iter().map(|(_, record)| measured(store, &facts.objectives, record));
-    let front = front(&noisy.collect::<Result<Vec<_>, _>>().map_err(|error| invalid(&error))?);
+    let records: Vec<&TrialRecord> = searched.iter().map(|(_, record)| *record).collect();
+    let front = front_of(store, &facts.objectives, &records).map_err(|error| invalid(&error))?;
     let best: Vec<&TrialRecord> = front.iter().map(|&at| searched[at].1).collect();
     let front: Vec<usize> = front.iter().map(|&at| searched[at].0).collect();
     front.iter().for_each(|&index| trials[index].on_front = true);
@@ -66,6 +69,7 @@ pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError>
     let drawn: Vec<&TrialRecord> = control.iter().flatten().collect();
     let quality: Option<QualityFacts> = store.fact("quality")?;
     let directions = facts.objectives.optimised().map(|objective| objective.direction);
+    let remeasured = remeasured(folder).map_err(|error| invalid(&error))?;
     let mut report = StudyReport {
         hypervolume_history: controls::history(
             (of_search, &reached[0]),
@@ -101,6 +105,8 @@ pub fn collect(store: &Store, folder: &Path) -> Result<StudyReport, ReportError>
         front,
         correlations: vec![],
         trainings: trainings(folder)?,
+        integers: integers_pay(&remeasured),
+        remeasured,
     };
     report.correlations = correlate(&report);
     Ok(report)
@@ -111,17 +117,6 @@ fn trainings(folder: &Path) -> Result<BTreeMap<String, TrainingRecord>, ReportEr
     let all = train::records(&folder.join(TRAININGS));
     let all = all.map_err(|error| ReportError::Invalid { field: TRAININGS.into(), reason: error.to_string() })?;
     Ok(all.into_iter().collect())
-}
-
-/// Indexes of those that nothing dominates beyond noise, among those that keep all bounds.
-fn front(measured: &[Option<Measured>]) -> Vec<usize> {
-    let mut front = FrontBeyondNoise::new();
-    for (index, measured) in measured.iter().enumerate() {
-        if let Some(measured) = measured.as_ref().filter(|measured| measured.vector.is_feasible()) {
-            front.insert(index, measured.clone());
-        }
-    }
-    front.members().copied().collect()
 }
 
 fn invalid(error: &StudyError) -> ReportError {
@@ -196,7 +191,7 @@ fn row(
         arch_id: record.arch_id.to_string(),
         state,
         objectives,
-        indicators: store.indicators(&record.arch_id)?.into_iter().filter_map(known).collect(),
+        indicators: outcomes(store, &record.arch_id)?.into_iter().filter_map(known).collect(),
         params: record.params,
         macs: record.macs,
         live_params: record.live_params,

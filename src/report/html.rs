@@ -14,7 +14,12 @@ const PAGE: &str = include_str!("report.html");
 const STYLE: &str = include_str!("report.css");
 const CHARTS: &str = include_str!("charts.js");
 const PLOTS: &str = include_str!("plots.js");
-const SCRIPT: &str = concat!(include_str!("trajectory.js"), include_str!("trained.js"), include_str!("report.js"));
+const SCRIPT: &str = concat!(
+    include_str!("trajectory.js"),
+    include_str!("trained.js"),
+    include_str!("deployed.js"),
+    include_str!("report.js")
+);
 const CORRELATIONS: &str = include_str!("correlations.html");
 const CORRELATIONS_SCRIPT: &str = include_str!("correlations.js");
 const SAMPLERS: &str = include_str!("samplers.html");

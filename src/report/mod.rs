@@ -4,11 +4,12 @@
 //! never reaches back into the study; it may describe a study that still runs. [`write()`] puts the files of
 //! a study's folder in place.
 
+use crate::files;
 use crate::lut::{LatencyTable, Validation};
 use crate::objective::Direction;
 use crate::quality::{Correlations, QualityFacts};
-use crate::study::REPORTS;
 use crate::study::store::StoreError;
+use crate::study::{FinalFigure, REPORTS};
 use crate::tabular::Bench;
 use crate::train::TrainingRecord;
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,12 @@ pub struct StudyReport {
     /// Trainings of the study's architectures, by the names of their folders.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub trainings: BTreeMap<String, TrainingRecord>,
+    /// What is deployed, measured last beside what the search measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remeasured: Vec<FinalFigure>,
+    /// For each device, whether integers pay there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub integers: Vec<String>,
 }
 
 /// An objective as a reader needs it.
@@ -369,9 +376,7 @@ pub fn write_validation(tables: &[LatencyTable], found: &[Validation], path: &Pa
 
 /// Writes a file as a whole.
 fn replace(path: &Path, text: &str) -> Result<(), ReportError> {
-    let draft = path.with_added_extension("part");
-    std::fs::write(&draft, text)
-        .and_then(|()| std::fs::rename(&draft, path))
+    files::write_whole(path, text.as_bytes())
         .map_err(|source| ReportError::Unwritable { path: path.to_owned(), source })
 }
 

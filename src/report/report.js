@@ -264,6 +264,7 @@ function drawFacts() {
 drawControls();
 drawPreferences();
 drawTrained();
+drawRemeasured();
 drawSummary();
 drawScatter(byId("scatter"), byId("axes"), byId("scatter-note"));
 drawTables();

@@ -9,6 +9,9 @@ mod block;
 mod cell;
 mod chain;
 mod operators;
+mod precision;
+
+pub use precision::Precision;
 
 use crate::genotype::{ArchId, Genotype};
 use crate::graph::{Graph, GraphBuilder, GraphError, Shape};
@@ -16,6 +19,7 @@ use crate::yaml::{self, YamlError};
 use block::{Layer, Scope};
 use cell::Cell;
 use chain::Chain;
+use precision::Precisions;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -38,6 +42,7 @@ pub struct SearchSpace {
     stem: Vec<Layer>,
     head: Vec<Layer>,
     topology: Topology,
+    precisions: Option<Precisions>,
     choices: Vec<usize>,
     definition: serde_json::Value,
 }
@@ -211,14 +216,13 @@ impl SearchSpace {
             stem: file.stem,
             head: file.head,
             topology,
+            precisions: None,
             choices: vec![],
             definition: yaml::parse(text, path)?,
         };
         space.recount().map_err(invalid)?;
         // Operators that don't fit are an error of the file, not of the candidate that first has them.
-        for choice in 0..space.choices.iter().copied().max().unwrap_or(0) {
-            let genes = space.choices.iter().map(|&choices| choice.min(choices - 1) as u8).collect();
-            let genotype = Genotype::new(genes);
+        for genotype in space.uniform() {
             for scale in [Scale::Full, Scale::Probe, Scale::Thin] {
                 space.lower(&genotype, scale).map_err(|error| invalid(error.to_string()))?;
             }
@@ -227,11 +231,32 @@ impl SearchSpace {
     }
 
     fn recount(&mut self) -> Result<(), String> {
+        let precisions = self.precisions.take();
         self.choices = match &self.topology {
             Topology::Cell(cell) => cell.choices()?,
             Topology::Chain(chain) => chain.choices(&self.networks.full),
         };
+        if let Some(mut precisions) = precisions {
+            let networks = self.uniform().map(|genotype| self.lower(&genotype, Scale::Full));
+            let networks: Vec<Graph> = networks.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+            precisions.set_parts(networks.iter());
+            self.choices.extend(precisions.choices());
+            self.precisions = Some(precisions);
+        }
         Ok(())
+    }
+
+    /// This space with its decisions counted again.
+    fn recounted(mut self) -> Result<Self, SpaceError> {
+        let path = PathBuf::from(&self.name);
+        self.recount().map_err(|reason| SpaceError::Invalid { path, reason })?;
+        Ok(self)
+    }
+
+    /// For each choice the architecture that takes it wherever it can: together they have every operator.
+    fn uniform(&self) -> impl Iterator<Item = Genotype> + '_ {
+        (0..self.choices.iter().copied().max().unwrap_or(0))
+            .map(|choice| Genotype::new(self.choices.iter().map(|&choices| choice.min(choices - 1) as u8).collect()))
     }
 
     /// This space with another full network. Input channels and classes go for the probe as well.
@@ -260,9 +285,9 @@ impl SearchSpace {
         if self.networks.full.width == 0 || self.networks.full.depth == Some(0) || self.networks.full.classes == 0 {
             return Err(invalid("width, depth and classes must be at least 1".into()));
         }
-        self.recount().map_err(|reason| SpaceError::Invalid { path: PathBuf::from(&self.name), reason })?;
-        self.lower(&Genotype::new(vec![0; self.choices.len()]), Scale::Full)?;
-        Ok(self)
+        let space = self.recounted()?;
+        space.lower(&Genotype::new(vec![0; space.choices.len()]), Scale::Full)?;
+        Ok(space)
     }
 
     /// The space's file as data: two spaces of one definition are the same.
@@ -286,10 +311,12 @@ impl SearchSpace {
 
     /// What is decided, in the order of the genes.
     pub fn decisions(&self) -> Vec<Decision> {
-        match &self.topology {
+        let mut decisions = match &self.topology {
             Topology::Cell(cell) => cell.decisions(),
             Topology::Chain(chain) => chain.decisions(self.network(Scale::Full)),
-        }
+        };
+        decisions.extend(self.precisions.iter().flat_map(Precisions::decisions));
+        decisions
     }
 
     /// Number of genotypes.
@@ -319,11 +346,17 @@ impl SearchSpace {
         })
     }
 
-    /// The architecture as text, as the space's publication writes it.
+    /// The architecture as text, as the space's publication writes it; with its precisions behind an `@`, where these are
+    /// decided.
     pub fn arch(&self, genotype: &Genotype) -> String {
-        match &self.topology {
-            Topology::Cell(cell) => cell.arch(genotype),
-            Topology::Chain(chain) => chain.arch(genotype),
+        let (architecture, precisions) = self.split(genotype);
+        let arch = match &self.topology {
+            Topology::Cell(cell) => cell.arch(&architecture),
+            Topology::Chain(chain) => chain.arch(&architecture),
+        };
+        match &self.precisions {
+            Some(known) => format!("{arch}{}{}", precision::SEPARATOR, known.write(precisions)),
+            None => arch,
         }
     }
 
@@ -332,18 +365,35 @@ impl SearchSpace {
     /// # Errors
     /// If the text names no architecture of this space.
     pub fn parse_arch(&self, arch: &str) -> Result<Genotype, SpaceError> {
-        let parsed = match &self.topology {
-            Topology::Cell(cell) => cell.parse(arch),
-            Topology::Chain(chain) => chain.parse(arch, self.choices.len()),
+        let parse = || {
+            let (architecture, letters) = match (&self.precisions, arch.split_once(precision::SEPARATOR)) {
+                (Some(_), Some((architecture, letters))) => (architecture, Some(letters)),
+                _ => (arch, None),
+            };
+            let precisions =
+                self.precisions.as_ref().map(|known| known.parse(letters)).transpose()?.unwrap_or_default();
+            let decisions = self.choices.len() - precisions.len();
+            let genotype = match &self.topology {
+                Topology::Cell(cell) => cell.parse(architecture)?,
+                Topology::Chain(chain) => chain.parse(architecture, decisions)?,
+            };
+            Ok(Genotype::new([genotype.genes(), &precisions].concat()))
         };
-        parsed.map_err(|reason| SpaceError::Arch { arch: arch.to_owned(), space: self.name.clone(), reason })
+        parse().map_err(|reason| SpaceError::Arch { arch: arch.to_owned(), space: self.name.clone(), reason })
     }
 
     /// The id of an architecture, which isomorphic ones share; none for a dead one, whose output does not
-    /// depend on its input.
+    /// depend on its input. Where layers are not all of floats, it says that too ([`ArchId::architecture`]).
     pub fn id(&self, genotype: &Genotype) -> Option<ArchId> {
-        let graph = self.lower(genotype, Scale::Probe).ok()?;
-        Some(graph.live().ok()?.structure_id())
+        let live = self.lower(genotype, Scale::Probe).ok()?.live().ok()?;
+        let id = live.structure_id();
+        let mut precisions = self.precisions(genotype, &live);
+        precisions.retain(|_, precision| *precision != Precision::Float);
+        if precisions.is_empty() {
+            return Some(id);
+        }
+        let marks = precisions.iter().map(|(layer, precision)| (layer.as_str(), *precision as u8)).collect();
+        Some(id.with_variant(&live.structure_id_marked(&marks)))
     }
 
     /// [`Graph::statistics`] of the live network of an architecture; zeros of a dead one.

@@ -91,3 +91,46 @@ fn a_misspelt_layer_is_an_error_of_the_file() {
     assert!(error.starts_with("my.yaml:2"), "{error}");
     assert!(error.contains("cell.operators.avg_pool_3x3[0].avg_pool: unknown field `kernl`"), "{error}");
 }
+
+#[test]
+fn precisions_are_decisions() {
+    let plain = nas_bench_201();
+    let space = plain.clone().with_precisions(vec![Precision::Float, Precision::Symmetric]).unwrap();
+    // Stem, six edges in each of three stages, two reductions, head.
+    assert_eq!((space.choices().len(), space.decisions().len()), (6 + 22, 6 + 22));
+    assert!(space.decisions().iter().any(|one| one.name == "precision of stage1.edge0_1"));
+    let cell = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|";
+    let floats = space.parse_arch(cell).unwrap();
+    assert_eq!(space.arch(&floats), format!("{cell}@{}", "f".repeat(22)));
+    assert_eq!(space.parse_arch(&space.arch(&floats)).unwrap(), floats);
+    let id = |genotype: &Genotype| space.id(genotype).unwrap();
+    let of_floats = plain.id(&plain.parse_arch(cell).unwrap()).unwrap();
+    assert_eq!(id(&floats), of_floats);
+    let decisions = space.decisions();
+    let with = |genotype: &Genotype, part: &str, choice| {
+        let at = decisions.iter().position(|one| one.name == format!("precision of {part}")).unwrap();
+        genotype.with_gene(at, choice)
+    };
+    let integers = with(&floats, "stage1.edge0_1", 1);
+    assert_ne!(id(&integers), of_floats);
+    assert_eq!(id(&integers).architecture(), of_floats);
+    assert_eq!(id(&with(&floats, "stage1.edge0_3", 1)), of_floats, "an edge without a layer");
+    // The same network, its convolution on another edge.
+    let other = space.parse_arch("|skip_connect~0|+|none~0|none~1|+|none~0|nor_conv_3x3~1|none~2|").unwrap();
+    assert_eq!(id(&with(&other, "stage1.edge1_3", 1)), id(&integers));
+    let graph = space.lower(&integers, Scale::Full).unwrap().live().unwrap();
+    let layers = space.precisions(&integers, &graph);
+    let rounded: Vec<&String> =
+        layers.iter().filter(|(_, one)| **one != Precision::Float).map(|(name, _)| name).collect();
+    assert_eq!(rounded.len(), 5, "a convolution in each of five cells: {rounded:?}");
+    assert!(rounded.iter().all(|name| name.starts_with("stage1.cell")), "{rounded:?}");
+
+    let refused = |arch: &str, expected: &str| {
+        let error = space.parse_arch(arch).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    refused(&format!("{cell}@ff"), "found 2 precisions, expected 22");
+    refused(&format!("{cell}@{}x", "f".repeat(21)), "found precision `x`, expected f, s");
+    let error = plain.with_precisions(vec![Precision::Float; 2]).unwrap_err().to_string();
+    assert!(error.contains("`float` is there twice"), "{error}");
+}

@@ -1,18 +1,27 @@
-//! Accuracy after a short training as an objective of trials: the last and dearest fidelity, never computed twice.
+//! Accuracy and calibration error after a short training as objectives of trials: the last and dearest fidelity, never computed
+//! twice.
 
-use super::StudyError;
-use super::store::IndicatorOutcome;
+use super::candidate::Candidate;
+use super::quantized::Rounding;
+use super::store::{IndicatorOutcome, Store};
+use super::{Plan, StudyError};
 use crate::config::AccuracySection;
 use crate::data::{DataSet, ReadOptions};
+use crate::genotype::ArchId;
 use crate::graph::Graph;
 use crate::indicator::Score;
 use crate::space::{Scale, SearchSpace};
-use crate::train::{Event, Loaders, Observer, Outcome, TrainError, TrainOptions, Training};
+use crate::train::{
+    Evaluated, Event, Loaders, Metrics, Observer, Outcome, TrainError, TrainOptions, Trained, Training, evaluate,
+};
 use candle_core::Device;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Name of the objective, and of what the store keeps among an architecture's figures.
 pub const ACCURACY: &str = "accuracy";
+/// The same of the expected calibration error, of logits that are divided by the fitted temperature.
+pub const ECE: &str = "ece";
 
 /// What candidates are trained on, and how.
 #[derive(Clone, Debug)]
@@ -48,40 +57,148 @@ impl PlannedAccuracy {
     }
 }
 
-/// Trains candidates, one after the other on all cores.
-pub(super) struct ShortTraining {
+/// Finds accuracies of candidates, one after the other on all cores.
+pub(super) struct Accuracies {
+    training: ShortTraining,
+    /// Where layers' precisions are genes.
+    rounding: Option<Rounding>,
+}
+
+type Outcomes = BTreeMap<String, IndicatorOutcome>;
+
+impl Accuracies {
+    /// None where the plan asks for no accuracy.
+    pub fn new(plan: &Plan, folder: &Path, device: Device) -> Result<Option<Self>, StudyError> {
+        let Some(planned) = &plan.accuracy else { return Ok(None) };
+        let training = ShortTraining::new(planned, device)?;
+        let rounding = plan
+            .config
+            .quantization
+            .as_ref()
+            .map(|section| Rounding::new(section, folder, &planned.data, &training.loaders));
+        Ok(Some(Self { training, rounding: rounding.transpose()? }))
+    }
+
+    /// What rounds, where layers' precisions are genes.
+    pub fn rounding(&self) -> Option<&Rounding> {
+        self.rounding.as_ref()
+    }
+
+    /// Finds the figures of a sound candidate that the store has not, stores them and gives them to the candidate. False if
+    /// `interrupted` said so.
+    pub fn find(
+        &self,
+        plan: &Plan,
+        store: &mut Store,
+        candidate: &mut Candidate,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<bool, StudyError> {
+        let id = candidate.record.arch_id.clone();
+        let mut known = store.indicators(&id)?;
+        known.retain(|name, _| [ACCURACY, ECE].contains(&name.as_str()));
+        if !known.contains_key(ACCURACY) {
+            let live = candidate.sound().expect("what is trained is sound");
+            let found = match &self.rounding {
+                None => self.training.run(live, interrupted)?.map(|trained| outcomes(trained.map(|one| one.metrics()))),
+                Some(rounding) => self.rounded(rounding, plan, (store, &id), candidate, interrupted)?,
+            };
+            let Some(found) = found else { return Ok(false) };
+            store.put_indicators(&id, &found)?;
+            known = found;
+        }
+        candidate.take(known);
+        Ok(true)
+    }
+
+    /// The figures of a candidate whose layers may be of integers. Its architecture is trained once, as floats.
+    fn rounded(
+        &self,
+        rounding: &Rounding,
+        plan: &Plan,
+        (store, id): (&mut Store, &ArchId),
+        candidate: &Candidate,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Option<Outcomes>, StudyError> {
+        let of_floats = id.architecture();
+        let failed = store.indicators(&of_floats)?.remove(ACCURACY).filter(|known| known.clone().score().is_none());
+        if let Some(failed) = failed {
+            return Ok(Some([(ACCURACY.to_owned(), failed)].into()));
+        }
+        if !rounding.has(&of_floats) {
+            let live = candidate.sound().expect("what is trained is sound");
+            match self.training.run(live, interrupted)? {
+                None => return Ok(None),
+                Some(Err(reason)) => {
+                    let found = outcomes(Err(reason));
+                    store.put_indicators(&of_floats, &found)?;
+                    return Ok(Some(found));
+                }
+                Some(Ok(trained)) => rounding.keep(plan, candidate, &trained, &self.training.loaders)?,
+            }
+        }
+        Ok(Some(outcomes(rounding.metrics(plan, candidate)?)))
+    }
+}
+
+fn outcomes(found: Result<Metrics, String>) -> Outcomes {
+    let value = |value: f64| IndicatorOutcome::Value(Score { value, networks: vec![value] });
+    match found {
+        Ok(metrics) => [(ACCURACY.to_owned(), value(metrics.accuracy)), (ECE.to_owned(), value(metrics.ece))].into(),
+        Err(reason) => [(ACCURACY.to_owned(), IndicatorOutcome::Failed(reason))].into(),
+    }
+}
+
+/// A network after a short training.
+pub(super) struct ShortlyTrained {
+    pub trained: Box<Trained>,
+    pub evaluated: Evaluated,
+}
+
+impl ShortlyTrained {
+    /// How good it is on the validation samples, logits divided by the temperature.
+    fn metrics(&self) -> Metrics {
+        *self.evaluated.after.get("validation").expect("there is a validation part")
+    }
+}
+
+struct ShortTraining {
     loaders: Loaders,
     options: TrainOptions,
     device: Device,
 }
 
 impl ShortTraining {
-    pub fn new(planned: &PlannedAccuracy, device: Device) -> Result<Self, StudyError> {
+    fn new(planned: &PlannedAccuracy, device: Device) -> Result<Self, StudyError> {
         let loaders = Loaders::new(&planned.data, &planned.options, &device);
-        let loaders = loaders.map_err(|error| StudyError::Config {
+        let mut loaders = loaders.map_err(|error| StudyError::Config {
             path: PathBuf::new(),
             reason: format!("objectives: {ACCURACY}: {error}"),
         })?;
+        // What a search has looked at is no test any more.
+        loaders.test = None;
         Ok(Self { loaders, options: planned.options.clone(), device })
     }
 
-    /// The best validation accuracy of `graph`, or why there is none; nothing if `interrupted` says so.
-    pub fn run(&self, graph: &Graph, interrupted: &dyn Fn() -> bool) -> Result<Option<IndicatorOutcome>, StudyError> {
+    /// `graph` trained, or why it can't be; nothing if `interrupted` says so.
+    fn run(
+        &self,
+        graph: &Graph,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Option<Result<ShortlyTrained, String>>, StudyError> {
         let folder = tempfile::tempdir().map_err(|source| StudyError::File { path: std::env::temp_dir(), source })?;
         let (data, options, device) = (&self.loaders, &self.options, &self.device);
         let training = Training { graph, data, options, folder: folder.path(), device };
-        Ok(match training.run(&mut Watch(interrupted)) {
-            Ok(Outcome::Interrupted) => None,
-            Ok(Outcome::Finished(trained)) => {
-                let best = trained.curve.iter().find(|epoch| epoch.epoch == trained.best_epoch);
-                let accuracy = best.and_then(|epoch| epoch.validation_accuracy);
-                let value = accuracy.expect("there is a validation part");
-                Some(IndicatorOutcome::Value(Score { value, networks: vec![value] }))
-            }
+        let evaluated = match training.run(&mut Watch(interrupted)) {
+            Ok(Outcome::Interrupted) => return Ok(None),
+            Ok(Outcome::Finished(trained)) => evaluate(&trained, data).map(|evaluated| (trained, evaluated)),
+            Err(error) => Err(error),
+        };
+        match evaluated {
+            Ok((trained, evaluated)) => Ok(Some(Ok(ShortlyTrained { trained, evaluated }))),
             // A full disk is not the candidate's fault.
-            Err(TrainError::File { path, source }) => return Err(StudyError::File { path, source }),
-            Err(error) => Some(IndicatorOutcome::Failed(error.to_string())),
-        })
+            Err(TrainError::File { path, source }) => Err(StudyError::File { path, source }),
+            Err(error) => Ok(Some(Err(error.to_string()))),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A candidate on its way to a trial: its graph, what the indicators said, its model file.
 
-use super::store::{IndicatorOutcome, StageSeconds, Store, TrialRecord, TrialState};
+use super::accuracy::{ACCURACY, ECE};
+use super::store::{IndicatorOutcome, StageSeconds, Store, StoreError, TrialRecord, TrialState};
 use super::{Plan, StudyError};
 use crate::device::HardwareProfile;
 use crate::genotype::{ArchId, Genotype};
@@ -24,6 +25,20 @@ pub(super) struct Candidate {
     pub live: Option<Graph>,
     /// Why it is no use, once that is known: the candidate's own fault.
     pub failure: Option<String>,
+}
+
+/// What is known of an architecture, and where the id is a variant's, of that variant: its accuracy is its own.
+///
+/// # Errors
+/// If the store can't be read.
+pub fn outcomes(store: &Store, id: &ArchId) -> Result<BTreeMap<String, IndicatorOutcome>, StoreError> {
+    let (architecture, mut all) = (id.architecture(), store.indicators(id)?);
+    if architecture != *id {
+        let mut shared = store.indicators(&architecture)?;
+        shared.retain(|name, _| ![ACCURACY, ECE].contains(&name.as_str()));
+        all.extend(shared);
+    }
+    Ok(all)
 }
 
 /// The name of an architecture's file among the models.
@@ -50,7 +65,7 @@ impl Candidate {
             arch_id,
         };
         let mut candidate = Self { record, values: Values::new(), declared: None, live: None, failure: None };
-        let outcomes = store.indicators(&candidate.record.arch_id)?;
+        let outcomes = outcomes(store, &candidate.record.arch_id)?;
         if let Err(reason) = candidate.lower(plan, outcomes) {
             candidate.failure = Some(reason);
         } else if let Some(reason) = store.failure(&candidate.record.arch_id)? {
@@ -69,13 +84,21 @@ impl Candidate {
         if outcomes.is_empty() {
             return Err(IndicatorError::Dead.to_string());
         }
-        let value = |(name, outcome): (String, IndicatorOutcome)| match outcome {
-            IndicatorOutcome::Value(score) => Ok((name, score.value)),
-            IndicatorOutcome::Failed(reason) => Err(reason),
-        };
-        self.values = outcomes.into_iter().map(value).collect::<Result<_, _>>()?;
         (self.declared, self.live) = (Some(graph), Some(live));
-        Ok(())
+        self.take(outcomes);
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Takes what came of indicators; one that failed fails the candidate.
+    pub fn take(&mut self, outcomes: BTreeMap<String, IndicatorOutcome>) {
+        for (name, outcome) in outcomes {
+            match outcome {
+                IndicatorOutcome::Value(score) => {
+                    self.values.insert(name, score.value);
+                }
+                IndicatorOutcome::Failed(reason) => self.failure = Some(reason),
+            }
+        }
     }
 
     /// The graph, while nothing speaks against the candidate.
@@ -86,6 +109,19 @@ impl Candidate {
     /// Where its model is or is going to be.
     pub fn model(&self, models: &Path) -> PathBuf {
         models.join(model_file(&self.record.arch_id))
+    }
+
+    /// What a model of it says of itself.
+    pub fn metadata(&self, plan: &Plan) -> Metadata {
+        Metadata {
+            space: Some(plan.space.name.clone()),
+            architecture: Some(self.record.arch.clone()),
+            study: Some(plan.config.study.clone()),
+            trial: Some(self.record.number),
+            seed: Some(plan.config.seed),
+            indicators: self.values.clone(),
+            ..Metadata::new()
+        }
     }
 
     /// Writes the full network of a sound candidate among the `models`; gives the file's SHA-256. The error's inner result
@@ -101,16 +137,7 @@ impl Candidate {
             Ok(digest) => digest,
             Err(error) => return Ok(Err(format!("export: {error}"))),
         };
-        let metadata = Metadata {
-            space: Some(plan.space.name.clone()),
-            architecture: Some(self.record.arch.clone()),
-            study: Some(plan.config.study.clone()),
-            trial: Some(self.record.number),
-            seed: Some(seed),
-            indicators: self.values.clone(),
-            weights_sha256: Some(weights_sha256),
-            ..Metadata::new()
-        };
+        let metadata = Metadata { weights_sha256: Some(weights_sha256), ..self.metadata(plan) };
         let file_name = model_file(&self.record.arch_id);
         let options =
             ExportOptions { batch: batch(plan), file_name, precision: plan.precision(), ..ExportOptions::default() };
@@ -154,7 +181,7 @@ impl Candidate {
 }
 
 /// The devices' batch size where it is one, else left open.
-fn batch(plan: &Plan) -> Batch {
+pub(super) fn batch(plan: &Plan) -> Batch {
     let mut sizes: Vec<usize> = plan.devices.iter().map(|device| device.profile.batch).collect();
     sizes.dedup();
     match sizes[..] {

@@ -3,12 +3,12 @@
 //! Candidates of a batch are scored in parallel, then exported in parallel, then measured together in turns, so that on a
 //! host that is its own target nothing else runs while something is measured.
 
-use super::accuracy::{ACCURACY, ShortTraining};
+use super::accuracy::{ACCURACY, Accuracies, ECE};
 use super::candidate::Candidate;
 use super::latency::{Latencies, Latency, known};
 use super::progress::{Event, Observer};
 use super::reference::{reference, score_in_parallel};
-use super::store::{IndicatorOutcome, Store, TrialRecord, TrialState};
+use super::store::{Store, TrialRecord, TrialState};
 use super::{MODELS, Plan, Source, StudyError};
 use crate::config::LatencySource;
 use crate::device::OpenOptions;
@@ -38,7 +38,7 @@ pub(super) struct Evaluator<'a> {
     /// What answers for the plan's devices, in its order, once there is something to evaluate.
     latencies: Vec<Latencies>,
     /// Where accuracy is an objective.
-    training: Option<ShortTraining>,
+    accuracies: Option<Accuracies>,
     /// When the batch that is being evaluated began, what was scored for it, and in how many seconds.
     batch: (Instant, HashSet<ArchId>, f64),
 }
@@ -58,8 +58,7 @@ impl<'a> Evaluator<'a> {
             let reason = format!("compute: {} can't be opened ({built}): {error}", plan.config.compute);
             StudyError::Config { path: PathBuf::from(&plan.config.study), reason }
         })?;
-        let training =
-            plan.accuracy.as_ref().map(|planned| ShortTraining::new(planned, compute.clone())).transpose()?;
+        let accuracies = Accuracies::new(plan, folder, compute.clone())?;
         let probes = Probes::new(&plan.space, plan.settings.clone(), plan.config.seed, compute)?;
         let mut latencies = vec![];
         if store.reference_sample()?.len() < plan.config.quality.reference {
@@ -71,7 +70,7 @@ impl<'a> Evaluator<'a> {
         store.put_fact("quality", &QualityFacts::new(plan.recipe.name, &quality))?;
         let indicators = indicator::distinct(indicator::teg().into_iter().chain(quality.indicators()));
         let (models, batch) = (folder.join(MODELS), (Instant::now(), HashSet::new(), 0.0));
-        Ok(Some(Self { plan, store, models, options, probes, quality, indicators, latencies, training, batch }))
+        Ok(Some(Self { plan, store, models, options, probes, quality, indicators, latencies, accuracies, batch }))
     }
 
     /// The trials of a sampler that earlier runs finished.
@@ -92,7 +91,7 @@ impl<'a> Evaluator<'a> {
         self.batch = (Instant::now(), HashSet::new(), 0.0);
         let mut unknown: Vec<(ArchId, &Genotype)> = vec![];
         for genotype in genotypes {
-            if let Some(id) = self.plan.space.id(genotype)
+            if let Some(id) = self.plan.space.id(genotype).map(|id| id.architecture())
                 && unknown.iter().all(|(known, _)| *known != id)
                 && self.store.indicators(&id)?.is_empty()
             {
@@ -131,11 +130,14 @@ impl<'a> Evaluator<'a> {
             Candidate::new(self.plan, self.store, (sampler, (first + at) as u64), genotype)
         };
         let mut batch: Vec<Candidate> = genotypes.iter().enumerate().map(candidate).collect::<Result<_, _>>()?;
+        self.estimate(&mut batch)?;
+        if !self.train(&mut batch, observer)? {
+            return Ok(None);
+        }
         if self.plan.sources.contains(&Source::Size) {
             self.export(&mut batch, None)?;
         }
-        self.estimate(&mut batch)?;
-        if !self.train(&mut batch, observer)? || !self.measure(&mut batch, front, observer)? {
+        if !self.measure(&mut batch, front, observer)? {
             return Ok(None);
         }
         if self.latencies.iter().all(|latencies| !latencies.measures()) {
@@ -172,30 +174,15 @@ impl<'a> Evaluator<'a> {
 
     /// Trains the sound candidates whose accuracy is an objective and not known. False if the observer interrupted it.
     fn train(&mut self, batch: &mut [Candidate], observer: &mut dyn Observer) -> Result<bool, StudyError> {
-        let Some(training) = &self.training else { return Ok(true) };
+        let Some(accuracies) = &self.accuracies else { return Ok(true) };
         let open = |candidate: &&mut Candidate| candidate.sound().is_some() && !candidate.values.contains_key(ACCURACY);
         let mut open: Vec<&mut Candidate> = batch.iter_mut().filter(open).collect();
         let total = open.len();
         for (done, candidate) in open.iter_mut().enumerate() {
             let begin = Instant::now();
-            let id = candidate.record.arch_id.clone();
-            // One of the same id may have been trained just now.
-            let known = self.store.indicators(&id)?.remove(ACCURACY);
-            let outcome = match (known, &candidate.live) {
-                (Some(known), _) => known,
-                (None, Some(live)) => {
-                    observer.on(&Event::Training { done, total });
-                    let Some(outcome) = training.run(live, &|| observer.interrupted())? else { return Ok(false) };
-                    self.store.put_indicators(&id, &BTreeMap::from([(ACCURACY.to_owned(), outcome.clone())]))?;
-                    outcome
-                }
-                (None, None) => continue,
-            };
-            match outcome {
-                IndicatorOutcome::Value(score) => {
-                    candidate.values.insert(ACCURACY.to_owned(), score.value);
-                }
-                IndicatorOutcome::Failed(reason) => candidate.failure = Some(reason),
+            observer.on(&Event::Training { done, total });
+            if !accuracies.find(self.plan, self.store, candidate, &|| observer.interrupted())? {
+                return Ok(false);
             }
             candidate.record.seconds.scoring_s += begin.elapsed().as_secs_f64();
         }
@@ -355,7 +342,10 @@ impl<'a> Evaluator<'a> {
             .map(|(_, candidate)| candidate)
             .collect();
         let (plan, models) = (self.plan, &self.models);
-        let exported: Vec<_> = open.par_iter().map(|candidate| candidate.export(plan, models)).collect();
+        let exported: Vec<_> = match self.accuracies.as_ref().and_then(Accuracies::rounding) {
+            Some(rounding) => open.iter().map(|candidate| rounding.export(plan, candidate, models)).collect(),
+            None => open.par_iter().map(|candidate| candidate.export(plan, models)).collect(),
+        };
         let seconds = begin.elapsed().as_secs_f64() / open.len().max(1) as f64;
         for (candidate, exported) in open.iter_mut().zip(exported) {
             candidate.record.seconds.exporting_s += seconds;
@@ -381,6 +371,7 @@ impl<'a> Evaluator<'a> {
                 Source::Macs => macs.map(|macs| macs as f64),
                 Source::Size => Some(candidate.size_mib(&self.models)?),
                 Source::Accuracy => candidate.values.get(ACCURACY).copied(),
+                Source::CalibrationError => candidate.values.get(ECE).copied(),
                 Source::Latency(device) => {
                     let known = known(self.store, &candidate.record.arch_id, device)?;
                     known.map(|latency| latency.p50_ms)
@@ -396,7 +387,7 @@ impl<'a> Evaluator<'a> {
     fn share_time(&self, batch: &mut [Candidate]) {
         let (begun, scored, scoring_s) = &self.batch;
         let mut scored_here: Vec<&mut Candidate> =
-            batch.iter_mut().filter(|candidate| scored.contains(&candidate.record.arch_id)).collect();
+            batch.iter_mut().filter(|candidate| scored.contains(&candidate.record.arch_id.architecture())).collect();
         let share = scoring_s / scored_here.len().max(1) as f64;
         scored_here.iter_mut().for_each(|candidate| candidate.record.seconds.scoring_s += share);
         let spent: f64 = batch.iter().map(|candidate| candidate.record.seconds.total_s()).sum();

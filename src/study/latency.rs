@@ -55,7 +55,7 @@ impl Latencies {
         let device = measures.then(|| opened(profile, options)).transpose()?;
         let pace = match table {
             Some(table) => table.header.pace.clone(),
-            None => store.fact(&pace_key(&profile.name))?,
+            None => pace_of(store, &profile.name)?,
         };
         Ok(Self { planned: planned.clone(), estimator, device, pace })
     }
@@ -150,6 +150,11 @@ impl Latencies {
         store.put_measurements(&records)?;
         Ok(loading_s)
     }
+}
+
+/// The pace that a study's figures of a device are stated for, once one was measured.
+pub(super) fn pace_of(store: &Store, device: &str) -> Result<Option<Pace>, StudyError> {
+    Ok(store.fact(&pace_key(device))?)
 }
 
 fn pace_key(device: &str) -> String {

@@ -7,21 +7,30 @@ mod accuracy;
 mod candidate;
 mod estimator;
 mod evaluate;
+mod front;
 mod latency;
 mod metrics;
 mod plan;
 mod progress;
+mod quantized;
 mod reference;
+mod remeasure;
 mod remembered;
 pub mod store;
 mod tracker;
 
-pub use accuracy::{ACCURACY, PlannedAccuracy};
+pub use accuracy::{ACCURACY, ECE, PlannedAccuracy};
+pub use candidate::outcomes;
+pub use front::{front, front_of, knee};
 pub use plan::{Plan, PlannedDevice, Source, space};
 pub use progress::{Event, Observer, Role};
+pub use quantized::layers_of;
+pub use remeasure::{FinalFigure, FinalOutcome, REMEASURED, integers_pay, remeasure, remeasured};
 pub use remembered::{Remembered, RememberedLatency, remembered};
 
 use crate::device::{DeviceError, OpenOptions, ProfileError};
+use crate::difference::{Difference, difference};
+use crate::files;
 use crate::indicator::IndicatorError;
 use crate::lut::LutError;
 use crate::objective::{ObjectiveVector, Objectives};
@@ -167,11 +176,12 @@ impl Study {
         let models = folder.join(MODELS);
         std::fs::create_dir_all(&models).map_err(|source| StudyError::File { path: models.clone(), source })?;
         let mut store = Store::open(&folder.join(STORE))?;
-        remove_drafts(&models).map_err(|source| StudyError::File { path: models, source })?;
+        files::remove_drafts(&models).map_err(|source| StudyError::File { path: models, source })?;
         let fingerprint = plan.fingerprint();
         match store.fact::<serde_json::Value>("config")? {
             Some(stored) => {
-                if let Some(difference) = plan::difference(&stored, &fingerprint, "") {
+                if let Some(Difference { field, first, second }) = difference(&stored, &fingerprint) {
+                    let difference = format!("{field}: {first} in the study, {second} in the config");
                     return Err(StudyError::Changed { folder: folder.to_owned(), difference });
                 }
             }
@@ -201,14 +211,14 @@ impl Study {
             let path = path.to_owned();
             move |source| StudyError::File { path, source }
         };
-        for inner in [MODELS, TRAININGS].map(|name| folder.join(name)) {
+        for inner in [MODELS, TRAININGS, quantized::TRAINED].map(|name| folder.join(name)) {
             if inner.exists() {
                 std::fs::remove_dir_all(&inner).map_err(failed(&inner))?;
             }
         }
         // The store goes last: without it, this is no study to start over any more.
         let store = ["-wal", "-shm", ".lock", ""].map(|ending| format!("{STORE}{ending}"));
-        for name in REPORTS.iter().copied().chain(store.iter().map(String::as_str)) {
+        for name in REPORTS.iter().copied().chain([REMEASURED]).chain(store.iter().map(String::as_str)) {
             let path = folder.join(name);
             if path.exists() {
                 std::fs::remove_file(&path).map_err(failed(&path))?;
@@ -311,17 +321,6 @@ fn drive(
 
 /// Most candidates that are scored together, before they are measured.
 const BATCH: usize = 16;
-
-/// Removes what a killed process had begun to write among the models.
-fn remove_drafts(models: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(models)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(".tmp") {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
 
 /// What a report needs to know of a study beside its trials: the fact `study` of the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

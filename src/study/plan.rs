@@ -1,6 +1,6 @@
 //! A config, resolved: the space opened, the profiles read, the objectives named.
 
-use super::accuracy::{ACCURACY, PlannedAccuracy};
+use super::accuracy::{ACCURACY, ECE, PlannedAccuracy};
 use super::metrics::metrics;
 use super::store::Store;
 use super::{LATENCY, StudyError};
@@ -71,6 +71,8 @@ pub enum Source {
     Size,
     /// The share of held-out samples that are right after a short training.
     Accuracy,
+    /// The expected calibration error on held-out samples after that training.
+    CalibrationError,
 }
 
 impl Plan {
@@ -96,7 +98,11 @@ impl Plan {
         if config.study.is_empty() || config.study.contains(['/', '\\']) || config.study.starts_with('.') {
             return Err(wrong(format!("study: `{}` can't be the name of a folder", config.study)));
         }
-        let space = SearchSpace::open(&beside(folder, &config.space.name))?.with_network(&config.space.network)?;
+        let mut space = SearchSpace::open(&beside(folder, &config.space.name))?.with_network(&config.space.network)?;
+        if let Some(section) = &config.quantization {
+            let choices = section.layers.clone();
+            space = space.with_precisions(choices).map_err(|error| wrong(format!("quantization.layers: {error}")))?;
+        }
         let settings = config.indicators.resolve_for(&space, folder);
         let settings = settings.map_err(|error| wrong(format!("indicators.data: {error}")))?;
         let quality = &config.quality;
@@ -144,6 +150,7 @@ impl Plan {
                     accuracy = Some(planned.map_err(|error| wrong(format!("objectives: {ACCURACY}: {error}")))?);
                     (Objective::new(ACCURACY, Direction::Maximize), Source::Accuracy)
                 }
+                ObjectiveSection::Ece(bound) => (bounded(ECE, bound.at_most), Source::CalibrationError),
             };
             objective.constraint = constraint;
             if let Some(bound) = objective.at_most.filter(|bound| bound.is_finite() && *bound <= 0.0) {
@@ -163,6 +170,30 @@ impl Plan {
                 [&devices[0], other].map(|device| format!("{} of `{}`", precision(device), device.profile.name));
             let reason = "expected one precision for all devices of a study, which measure the same model files";
             return Err(wrong(format!("objectives: precision: {first}, {other}: {reason}")));
+        }
+        if accuracy.is_none() {
+            let after_training = "which is found after a training: expected the objective `accuracy`, or a constraint";
+            if sources.contains(&Source::CalibrationError) {
+                return Err(wrong(format!("objectives: {ECE}: is a figure of probabilities, {after_training}")));
+            }
+            if config.quantization.is_some() {
+                return Err(wrong(format!("quantization: costs accuracy, {after_training}")));
+            }
+        }
+        if let Some(section) = &config.quantization {
+            let floats = |device: &PlannedDevice| {
+                device.profile.precision == Precision::F32
+                    && device.source == LatencySource::Measured
+                    && !device.predicts()
+            };
+            if let Some(device) = devices.iter().find(|device| !floats(device)) {
+                let name = &device.profile.name;
+                let reason = "tables and other precisions know nothing of single layers of integers";
+                return Err(wrong(format!("quantization: {name}: {reason}, expected it to measure models of f32")));
+            }
+            if section.calibration == 0 {
+                return Err(wrong("quantization.calibration: 0, expected 1 or more samples".to_owned()));
+            }
         }
         let objectives = Objectives::new(objectives).map_err(|error| wrong(format!("objectives: {error}")))?;
         let plan = Self { space: Arc::new(space), settings, recipe, objectives, sources, devices, accuracy, config };
@@ -232,12 +263,16 @@ impl Plan {
 
     /// The space as samplers see it: dead networks are none.
     pub(super) fn genes(&self) -> Result<GeneSpace, StudyError> {
-        let space = self.space.clone();
-        let identify = Arc::new(move |genotype: &_| space.id(genotype));
-        let genes =
-            GeneSpace::new(self.space.choices().to_vec(), identify).map_err(|error| self.sampler_error(&error))?;
-        let space = self.space.clone();
-        Ok(genes.with_statistics(Arc::new(move |genotype| space.statistics(genotype).to_vec())))
+        self.genes_of(&self.space)
+    }
+
+    /// A space as samplers see it.
+    pub(super) fn genes_of(&self, space: &Arc<SearchSpace>) -> Result<GeneSpace, StudyError> {
+        let of = space.clone();
+        let identify = Arc::new(move |genotype: &_| of.id(genotype));
+        let genes = GeneSpace::new(space.choices().to_vec(), identify).map_err(|error| self.sampler_error(&error))?;
+        let of = space.clone();
+        Ok(genes.with_statistics(Arc::new(move |genotype| of.statistics(genotype).to_vec())))
     }
 
     fn sampler_error(&self, error: &crate::sampler::SamplerError) -> StudyError {
@@ -255,7 +290,15 @@ pub fn space(store: &Store) -> Result<SearchSpace, StudyError> {
     let definition = config["space"]["definition"].to_string();
     let changes = serde_json::from_value(config["space"]["network"].clone())
         .map_err(|error| broken(&format!("config.space.network: {error}")))?;
-    Ok(SearchSpace::parse(&definition, store.path())?.with_network(&changes)?)
+    let space = SearchSpace::parse(&definition, store.path())?.with_network(&changes)?;
+    match &config["quantization"]["layers"] {
+        Value::Null => Ok(space),
+        layers => {
+            let layers = serde_json::from_value(layers.clone())
+                .map_err(|error| broken(&format!("config.quantization.layers: {error}")))?;
+            Ok(space.with_precisions(layers)?)
+        }
+    }
 }
 
 /// The table that predicts the figures of a latency objective, if one does; it must be one of the space.
@@ -310,23 +353,4 @@ fn bounded(name: &str, at_most: Option<f64>) -> Objective {
 fn beside(folder: &Path, name: &str) -> String {
     let path = folder.join(name);
     if path.is_file() { path.to_string_lossy().into_owned() } else { name.to_owned() }
-}
-
-/// The first difference between two configs: the field, and both values.
-pub(super) fn difference(stored: &Value, found: &Value, field: &str) -> Option<String> {
-    match (stored, found) {
-        (Value::Object(a), Value::Object(b)) => {
-            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
-            keys.sort();
-            keys.dedup();
-            keys.into_iter().find_map(|key| {
-                let field = if field.is_empty() { key.clone() } else { format!("{field}.{key}") };
-                difference(a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), &field)
-            })
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            a.iter().zip(b).enumerate().find_map(|(i, (a, b))| difference(a, b, &format!("{field}[{i}]")))
-        }
-        _ => (stored != found).then(|| format!("{field}: {stored} in the study, {found} in the config")),
-    }
 }

@@ -9,6 +9,7 @@ use crate::quality::SampleScores;
 use crate::sampler::{RandomSearch, Sampler};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// Makes another stream than the search's: its first population is not the sample that it is ranked in.
 const REFERENCE_STREAM: u64 = 0x5eed_0000_0000_0000;
@@ -20,7 +21,9 @@ pub(super) fn reference(
     probes: &Probes,
     observer: &mut dyn Observer,
 ) -> Result<Option<Vec<SampleScores>>, StudyError> {
-    let mut draws = RandomSearch::new(plan.genes()?, plan.config.seed ^ REFERENCE_STREAM);
+    // Indicators look at architectures, whatever the precision of their layers.
+    let space = Arc::new(plan.space.of_floats());
+    let mut draws = RandomSearch::new(plan.genes_of(&space)?, plan.config.seed ^ REFERENCE_STREAM);
     let sample = draws.ask(plan.config.quality.reference);
     let known: Vec<u64> = store.reference_sample()?.iter().map(|record| record.number).collect();
     let unknown: Vec<usize> = (0..sample.len()).filter(|&number| !known.contains(&(number as u64))).collect();
@@ -30,9 +33,9 @@ pub(super) fn reference(
     let finished =
         score_in_parallel((plan, probes), &indicators, &genotypes, observer, |index, indicators, observer| {
             let genotype = genotypes[index];
-            let arch_id = plan.space.id(genotype).expect("samplers draw living networks only");
+            let arch_id = space.id(genotype).expect("samplers draw living networks only");
             let number = unknown[index] as u64;
-            store.put_reference(&ReferenceRecord { number, arch: plan.space.arch(genotype), arch_id, indicators })?;
+            store.put_reference(&ReferenceRecord { number, arch: space.arch(genotype), arch_id, indicators })?;
             done += 1;
             observer.on(&Event::Reference { done, total: sample.len() });
             Ok(())

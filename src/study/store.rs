@@ -13,12 +13,12 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
+use crate::files;
 use crate::genotype::ArchId;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -307,15 +307,8 @@ impl Store {
             let id = serde_json::Value::from(row.arch_id.as_str());
             text.push_str(&format!("{{\"arch_id\":{id},\"measurement\":{}}}\n", row.json));
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(text.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            Ok(())
-        };
-        write().map_err(|source| StoreError::Io { path: path.to_owned(), source })?;
+        let written = files::write_whole(path, text.as_bytes());
+        written.map_err(|source| StoreError::Io { path: path.to_owned(), source })?;
         Ok(rows.len())
     }
 

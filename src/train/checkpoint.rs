@@ -4,11 +4,11 @@
 //! always stands for a whole file. Whether a checkpoint is of this training is told by its fingerprint: options, data, graph.
 
 use super::TrainError;
+use crate::files;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
 use std::path::Path;
 
 /// Name of the checkpoint in a training's folder.
@@ -86,47 +86,9 @@ pub fn load(path: &Path, device: &Device) -> Result<Option<(State, Tensors)>, Tr
     Ok(Some((state, tensors.into_iter().collect())))
 }
 
-/// Writes a file under a temporary name beside `path` and renames it.
+/// Writes a file as a whole.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let write = || {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        }
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|source| TrainError::File { path: path.to_owned(), source })
-}
-
-/// Removes what a killed process had begun to write in `folder`.
-pub(super) fn remove_drafts(folder: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(".tmp") {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// The first field in which two fingerprints differ, and both values.
-pub(super) fn difference(stored: &Value, asked: &Value, field: &str) -> Option<String> {
-    match (stored, asked) {
-        (Value::Object(a), Value::Object(b)) => {
-            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            keys.into_iter().find_map(|key| {
-                let field = if field.is_empty() { key.clone() } else { format!("{field}.{key}") };
-                difference(a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), &field)
-            })
-        }
-        _ => (stored != asked).then(|| format!("{field}: {stored} there, {asked} now")),
-    }
+    files::write_whole(path, bytes).map_err(|source| TrainError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -178,15 +140,5 @@ mod tests {
         check("other", &other, "it has no `tegu.training`");
         let error = save(&folder.path().join("absent/a"), &state(1), &BTreeMap::new()).unwrap_err().to_string();
         assert!(error.contains("absent/a"), "{error}");
-    }
-
-    #[test]
-    fn differences_are_named() {
-        let check = |a: Value, b: Value, expected: Option<&str>| {
-            assert_eq!(difference(&a, &b, "").as_deref(), expected);
-        };
-        check(json!({"a": {"b": 1}}), json!({"a": {"b": 1}}), None);
-        check(json!({"a": {"b": 1}}), json!({"a": {"b": 2}}), Some("a.b: 1 there, 2 now"));
-        check(json!({"a": 1}), json!({}), Some("a: 1 there, null now"));
     }
 }

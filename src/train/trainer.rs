@@ -13,6 +13,8 @@ use super::options::{Method, TrainOptions};
 use super::regularisation::{Drop, Regularisation};
 use super::teachers::{Lesson, Teachers};
 use crate::data::Batch;
+use crate::difference::{Difference, difference};
+use crate::files;
 use crate::graph::Graph;
 use crate::network::{TrainingPass, Weights, loss_gradient};
 use candle_core::{D, DType, Device, Tensor};
@@ -107,7 +109,7 @@ impl Training<'_> {
         self.options.check()?;
         let graph = logits(self.graph)?;
         self.check_data(&graph)?;
-        checkpoint::remove_drafts(self.folder)
+        files::remove_drafts(self.folder)
             .map_err(|source| TrainError::File { path: self.folder.to_owned(), source })?;
         let mut run = Run::new(self, graph)?;
         if !run.state.curve.is_empty() {
@@ -200,7 +202,8 @@ impl<'a> Run<'a> {
         };
         let path = folder.join(CHECKPOINT);
         if let Some((state, tensors)) = checkpoint::load(&path, device)? {
-            if let Some(difference) = checkpoint::difference(&state.fingerprint, &run.state.fingerprint, "") {
+            if let Some(Difference { field, first, second }) = difference(&state.fingerprint, &run.state.fingerprint) {
+                let difference = format!("{field}: {first} there, {second} now");
                 return Err(TrainError::Changed { folder: folder.to_owned(), difference });
             }
             run.restore(state, tensors).map_err(|reason| TrainError::Corrupt { path, reason })?;

@@ -1,14 +1,16 @@
 //! Which architecture is trained: a trial of a study, or one of a space by name.
 
 use crate::cli::network::input_error;
+use crate::cli::report::check_study;
 use crate::data::DataSet;
 use crate::genotype::ArchId;
 use crate::graph::Graph;
 use crate::onnx::Metadata;
 use crate::space::{NetworkChanges, Scale, SearchSpace};
-use crate::study::store::{IndicatorOutcome, Store};
+use crate::study::store::{IndicatorOutcome, Store, TrialRecord};
 use crate::study::{self, STORE, StudyFacts, TRAININGS};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// The architecture to train.
 #[derive(Debug, clap::Args)]
@@ -16,9 +18,9 @@ pub(super) struct CandidateArgs {
     /// The study's folder, such as runs/quickstart
     #[arg(required_unless_present = "space", conflicts_with = "space")]
     study: Option<PathBuf>,
-    /// The trial's number in the study
+    /// The trial's number in the study, or `knee`: the trial at the knee of the search's front
     #[arg(long, value_name = "N", requires = "study", conflicts_with = "arch", required_unless_present = "arch")]
-    trial: Option<u64>,
+    trial: Option<Trial>,
     /// The sampler whose trial it is; the search's where absent
     #[arg(long, value_name = "NAME", requires = "trial")]
     sampler: Option<String>,
@@ -37,6 +39,24 @@ pub(super) struct CandidateArgs {
     /// Number of classes, where it is to be checked against the data's
     #[arg(long)]
     classes: Option<usize>,
+}
+
+/// A trial of a study.
+#[derive(Clone, Copy, Debug)]
+enum Trial {
+    Number(u64),
+    Knee,
+}
+
+impl FromStr for Trial {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "knee" => Ok(Self::Knee),
+            _ => text.parse().map(Self::Number).map_err(|_| format!("found `{text}`, expected a number or knee")),
+        }
+    }
 }
 
 /// What is trained.
@@ -91,41 +111,59 @@ impl CandidateArgs {
             let (from, to) = (shape(old.input), shape(input));
             format!("made for the data: {to} and {classes} classes, where the space has {from} and {}", old.classes)
         });
+        let layers = study::layers_of(&space, &genotype, &graph);
+        metadata.layers = (!layers.is_empty()).then(|| serde_json::to_string(&layers).expect("names are JSON"));
         (metadata.space, metadata.architecture) = (Some(space.name.clone()), Some(arch.clone()));
         Ok(Candidate { space, arch, id, graph, trial, metadata, retargeted, study: self.study.clone() })
     }
 
     fn of_study(&self, folder: &Path, metadata: &mut Metadata) -> anyhow::Result<Found> {
-        let path = folder.join(STORE);
-        if !path.is_file() {
-            return Err(input_error(format!("{}: no study here, expected {STORE} in the folder", folder.display())));
-        }
-        let store = Store::open_read_only(&path)?;
+        check_study(folder)?;
+        let store = Store::open_read_only(&folder.join(STORE))?;
         let space = study::space(&store)?;
         let facts: StudyFacts = store
             .fact("study")?
             .ok_or_else(|| input_error(format!("{}: the study has not begun", folder.display())))?;
         metadata.study = Some(facts.study.clone());
-        let Some(number) = self.trial else {
+        let Some(trial) = self.trial else {
             return Ok(Found { space, arch: self.arch.clone().unwrap_or_default(), trial: None });
         };
-        let sampler = self.sampler.clone().unwrap_or_else(|| facts.search.clone());
-        let trials = store.trials(&sampler)?;
-        let found = trials.iter().find(|trial| trial.number == number).ok_or_else(|| {
-            let (name, samplers) = (folder.display(), store.samplers().unwrap_or_default().join(", "));
-            let there = match trials.len() {
-                0 => format!("no trials of `{sampler}`, it has those of {samplers}"),
-                count => format!("trials 0 to {} of `{sampler}`", count - 1),
-            };
-            input_error(format!("{name}: no trial {number}: the study has {there}"))
-        })?;
-        metadata.trial = Some(number);
-        let values = store.indicators(&found.arch_id)?.into_iter().filter_map(|(name, outcome)| match outcome {
+        let found = match trial {
+            Trial::Number(number) => self.numbered(&store, &facts, (folder, number))?,
+            Trial::Knee if self.sampler.is_some() => {
+                return Err(input_error("--sampler: the knee is that of the search's front, expected it without"));
+            }
+            Trial::Knee => study::knee(&store, &facts)?
+                .ok_or_else(|| input_error(format!("{}: no trial of the search is complete", folder.display())))?,
+        };
+        metadata.trial = Some(found.number);
+        let values = study::outcomes(&store, &found.arch_id)?.into_iter().filter_map(|(name, outcome)| match outcome {
             IndicatorOutcome::Value(score) => Some((name, score.value)),
             IndicatorOutcome::Failed(_) => None,
         });
         metadata.indicators = values.collect();
-        Ok(Found { space, arch: found.arch.clone(), trial: Some((sampler, number)) })
+        Ok(Found { space, arch: found.arch, trial: Some((found.sampler, found.number)) })
+    }
+
+    fn numbered(
+        &self,
+        store: &Store,
+        facts: &StudyFacts,
+        (folder, number): (&Path, u64),
+    ) -> anyhow::Result<TrialRecord> {
+        let sampler = self.sampler.as_deref().unwrap_or(&facts.search);
+        let mut trials = store.trials(sampler)?;
+        match trials.iter().position(|trial| trial.number == number) {
+            Some(at) => Ok(trials.swap_remove(at)),
+            None => {
+                let (name, samplers) = (folder.display(), store.samplers().unwrap_or_default().join(", "));
+                let there = match trials.len() {
+                    0 => format!("no trials of `{sampler}`, it has those of {samplers}"),
+                    count => format!("trials 0 to {} of `{sampler}`", count - 1),
+                };
+                Err(input_error(format!("{name}: no trial {number}: the study has {there}")))
+            }
+        }
     }
 }
 
