@@ -29,6 +29,7 @@ pub mod quantize;
 pub mod report;
 pub mod runtime;
 pub mod sampler;
+mod sheet;
 pub mod space;
 pub mod statistics;
 pub mod study;

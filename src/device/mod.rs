@@ -104,6 +104,9 @@ pub fn open(profile: HardwareProfile, options: OpenOptions) -> Result<Box<dyn De
 /// Why there is no measurement.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
+    /// A table of latencies can't be read.
+    #[error(transparent)]
+    Table(#[from] crate::sheet::SheetError),
     /// The worker process can't be used at all.
     #[error("no worker process: {executable}: {reason}", executable = executable.display())]
     NoWorker {
@@ -199,12 +202,13 @@ impl DeviceError {
                 | Self::Onnx(_)
                 | Self::Records { .. }
                 | Self::NoRecord { .. }
+                | Self::Table(_)
         )
     }
 
     /// Whether another model would fail as well.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::NoWorker { .. } | Self::Unavailable { .. } | Self::Records { .. })
+        matches!(self, Self::NoWorker { .. } | Self::Unavailable { .. } | Self::Records { .. } | Self::Table(_))
     }
 }
 

@@ -4,12 +4,11 @@
 
 use super::{DeviceError, HardwareProfile, Location};
 use crate::latency::Unit;
-use crate::yaml::closest;
+use crate::sheet::{ARCH, Row, Sheet, SheetError};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// The names that a column of architectures may have, and those that one of latencies may.
-const ARCH: [&str; 3] = ["arch", "arch_str", "architecture"];
+/// The names that a column of latencies may have.
 const LATENCY: [&str; 4] = ["latency_ms", "latency", "latency_us", "latency_s"];
 
 /// A row of a CSV: an architecture as it is written there, and its latency in ms; none where there is none above 0.
@@ -19,35 +18,18 @@ pub type LatencyRow = (String, Option<f64>);
 /// the column's name where absent).
 ///
 /// # Errors
-/// The reason why not: no such column, no unit, or a line without a number.
-pub fn read_latencies(path: &Path, column: Option<&str>, unit: Option<Unit>) -> Result<Vec<LatencyRow>, String> {
-    let mut reader = csv::Reader::from_path(path).map_err(|error| error.to_string())?;
-    let columns = reader.headers().map_err(|error| error.to_string())?.clone();
-    let place = |names: &[&str]| {
-        let found = names.iter().find_map(|name| columns.iter().position(|column| column == *name));
-        found.ok_or_else(|| {
-            let known: Vec<String> = columns.iter().map(|column| format!("`{column}`")).collect();
-            let meant = closest(names[0], columns.iter()).map(|meant| format!("; did you mean `{meant}`?"));
-            format!("no column `{}`: there are {}{}", names[0], known.join(", "), meant.unwrap_or_default())
-        })
+/// If there is no such column, no unit, or a line without a number.
+pub fn read_latencies(path: &Path, column: Option<&str>, unit: Option<Unit>) -> Result<Vec<LatencyRow>, SheetError> {
+    let sheet = Sheet::read(path)?;
+    let arch = sheet.column(&ARCH)?;
+    let latency = column.map_or_else(|| sheet.column(&LATENCY), |column| sheet.column(&[column]))?;
+    let unit = unit.or_else(|| Unit::of_column(sheet.name(latency)));
+    let unit = unit.ok_or_else(|| sheet.unclear(latency, "does not say its unit: give it (`unit`: ms, us or s)"))?;
+    let row = |row: Row| {
+        let above_0 = row.number(latency)?.filter(|value| *value > 0.0);
+        Ok((row.text(arch).to_owned(), above_0.map(|value| value * unit.in_us() / 1e3)))
     };
-    let arch = place(&ARCH)?;
-    let latency = column.map_or_else(|| place(&LATENCY), |column| place(&[column]))?;
-    let unit = unit.or_else(|| Unit::of_column(&columns[latency])).ok_or_else(|| {
-        format!("column `{}` does not say its unit: give it (`unit`: ms, us or s)", &columns[latency])
-    })?;
-    let mut rows = vec![];
-    for (at, row) in reader.records().enumerate() {
-        let row = row.map_err(|error| error.to_string())?;
-        let text = row[latency].trim();
-        let value = match text {
-            "" => None,
-            _ => Some(text.parse().map_err(|_| format!("line {}: `{text}`, expected a latency", at + 2))?),
-        };
-        let above_0 = value.filter(|value: &f64| value.is_finite() && *value > 0.0);
-        rows.push((row[arch].to_owned(), above_0.map(|value| value * unit.in_us() / 1e3)));
-    }
-    Ok(rows)
+    sheet.rows().map(row).collect()
 }
 
 /// A table in the place of a device.
@@ -61,11 +43,10 @@ impl LatencyCsv {
     /// Reads the table that the profile names; none if the profile is of a device that runs models.
     ///
     /// # Errors
-    /// [`DeviceError::Records`] if it can't be read.
+    /// [`DeviceError::Table`] if it can't be read.
     pub fn of(profile: &HardwareProfile) -> Result<Option<Self>, DeviceError> {
         let Location::Table { file, column, unit } = &profile.location else { return Ok(None) };
-        let rows = read_latencies(file, column.as_deref(), *unit)
-            .map_err(|reason| DeviceError::Records { study: file.clone(), reason })?;
+        let rows = read_latencies(file, column.as_deref(), *unit)?;
         Ok(Some(Self { path: file.clone(), p50_ms: rows.into_iter().collect() }))
     }
 
@@ -117,11 +98,11 @@ mod tests {
             "",
             "t.csv: column `latency` does not say its unit: give it (`unit`: ms, us or s)",
         );
-        check("arch,latency_ms\n|a|,x\n", "", "t.csv: line 2: `x`, expected a latency");
+        check("arch,latency_ms\n|a|,x\n", "", "t.csv:2: latency_ms: `x`, expected a number");
         check(
             "arch,latncy_ms\n|a|,1\n",
             "",
-            "t.csv: no column `latency_ms`: there are `arch`, `latncy_ms`; did you mean `latncy_ms`?",
+            "t.csv: no column `latency_ms`, expected one of arch, latncy_ms; did you mean `latncy_ms`?",
         );
     }
 }

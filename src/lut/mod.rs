@@ -47,6 +47,9 @@ use std::path::PathBuf;
 /// Why there is no table or no prediction.
 #[derive(Debug, thiserror::Error)]
 pub enum LutError {
+    /// A table of latencies can't be read.
+    #[error(transparent)]
+    Sheet(#[from] crate::sheet::SheetError),
     /// A file can't be read or written.
     #[error("{path}: {source}", path = path.display())]
     File {
@@ -120,7 +123,12 @@ impl LutError {
     /// Whether it is the user's input that is at fault.
     pub fn is_input(&self) -> bool {
         match self {
-            Self::Invalid { .. } | Self::Missing { .. } | Self::Unsuited(_) | Self::Space(_) | Self::Onnx(_) => true,
+            Self::Invalid { .. }
+            | Self::Missing { .. }
+            | Self::Unsuited(_)
+            | Self::Space(_)
+            | Self::Onnx(_)
+            | Self::Sheet(_) => true,
             Self::File { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
             Self::Device(error) => error.is_input(),
             _ => false,

@@ -1,8 +1,8 @@
 //! A table of architectures and how good they turned out to be: what somebody trained.
 
 use crate::genotype::Genotype;
-use crate::space::{SearchSpace, SpaceError};
-use crate::yaml::closest;
+use crate::sheet::{ARCH, Sheet, SheetError};
+use crate::space::SearchSpace;
 use std::path::{Path, PathBuf};
 
 /// Architectures of a space with a figure each, such as a test accuracy; more is better.
@@ -17,48 +17,9 @@ pub struct Truth {
 /// Why a table was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TruthError {
-    /// It can't be read.
-    #[error("{path}: {source}", path = path.display())]
-    Csv {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: csv::Error,
-    },
-    /// A column is missing.
-    #[error("{path}: no column `{column}`, expected one of {known}{hint}", path = path.display())]
-    Column {
-        /// The file.
-        path: PathBuf,
-        /// What was looked for.
-        column: String,
-        /// The file's columns.
-        known: String,
-        /// "; did you mean …", or nothing.
-        hint: String,
-    },
-    /// A figure that is none.
-    #[error("{path}:{line}: {column}: `{text}`, expected a number", path = path.display())]
-    Number {
-        /// The file.
-        path: PathBuf,
-        /// Its line, from 1.
-        line: u64,
-        /// The column.
-        column: String,
-        /// What stands there.
-        text: String,
-    },
-    /// An architecture that is not of the space.
-    #[error("{path}:{line}: {source}", path = path.display())]
-    Arch {
-        /// The file.
-        path: PathBuf,
-        /// Its line, from 1.
-        line: u64,
-        /// What is wrong.
-        source: SpaceError,
-    },
+    /// It is no table of architectures and figures.
+    #[error(transparent)]
+    Sheet(#[from] SheetError),
     /// Too few architectures for a rank correlation.
     #[error("{path}: {found} architectures have a figure in column `{column}`, expected 3 or more", path = path.display())]
     Few {
@@ -71,9 +32,6 @@ pub enum TruthError {
     },
 }
 
-/// The names that a column of architectures may have.
-const ARCH: [&str; 3] = ["arch", "arch_str", "architecture"];
-
 impl Truth {
     /// Reads the column `column` of a CSV file with a header; the architectures stand in a column `arch`, `arch_str`
     /// or `architecture`. Rows without a figure are left out.
@@ -81,35 +39,13 @@ impl Truth {
     /// # Errors
     /// If the file can't be read, a column is missing, or a row is no architecture or no number.
     pub fn read(space: &SearchSpace, path: &Path, column: &str) -> Result<Self, TruthError> {
-        let broken = |source| TruthError::Csv { path: path.to_owned(), source };
-        let mut reader = csv::Reader::from_path(path).map_err(broken)?;
-        let header = reader.headers().map_err(broken)?.clone();
-        let missing = |column: &str| TruthError::Column {
-            path: path.to_owned(),
-            column: column.to_owned(),
-            known: header.iter().collect::<Vec<_>>().join(", "),
-            hint: closest(column, header.iter()).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default(),
-        };
-        let position = |name: &str| header.iter().position(|known| known == name);
-        let arch = ARCH.iter().find_map(|name| position(name)).ok_or_else(|| missing(ARCH[0]))?;
-        let figure = position(column).ok_or_else(|| missing(column))?;
+        let sheet = Sheet::read(path)?;
+        let (arch, figure) = (sheet.column(&ARCH)?, sheet.column(&[column])?);
         let mut truth = Self { genotypes: vec![], values: vec![] };
-        for row in reader.records() {
-            let row = row.map_err(broken)?;
-            let line = row.position().map_or(0, csv::Position::line);
-            let text = row.get(figure).unwrap_or_default().trim();
-            if text.is_empty() {
-                continue;
-            }
-            let value = text.parse::<f64>().ok().filter(|value| value.is_finite()).ok_or_else(|| {
-                TruthError::Number { path: path.to_owned(), line, column: column.to_owned(), text: text.to_owned() }
-            })?;
-            let genotype = space.parse_arch(row.get(arch).unwrap_or_default());
-            truth.genotypes.push(genotype.map_err(|source| TruthError::Arch {
-                path: path.to_owned(),
-                line,
-                source,
-            })?);
+        for row in sheet.rows() {
+            let Some(value) = row.number(figure)? else { continue };
+            let genotype = space.parse_arch(row.text(arch)).map_err(|error| row.wrong(arch, error.to_string()))?;
+            truth.genotypes.push(genotype);
             truth.values.push(value);
         }
         match truth.values.len() {
@@ -159,7 +95,7 @@ mod tests {
         refused(rows, "acccuracy", "no column `acccuracy`, expected one of arch, acc, std");
         refused("name,acc\nx,1\n", "acc", "no column `arch`");
         refused("arch,acc\n00000001,high\n", "acc", "truth.csv:2: acc: `high`, expected a number");
-        refused("arch,acc\n0000000x,1\n", "acc", "truth.csv:2: `0000000x` is no architecture");
+        refused("arch,acc\n0000000x,1\n", "acc", "truth.csv:2: arch: `0000000x` is no architecture");
         refused("arch,acc\n00000001,1\n00000002,2\n", "acc", "2 architectures have a figure");
     }
 }

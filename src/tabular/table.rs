@@ -4,16 +4,13 @@ use super::TableError;
 use crate::genotype::{ArchId, Genotype};
 use crate::objective::{Direction, Objective, Objectives};
 use crate::sampler::{GeneSpace, Measure, Metrics, Problem, SamplerError};
+use crate::sheet::{ARCH, Sheet, SheetError};
 use crate::space::{Scale, SearchSpace};
-use crate::yaml::closest;
-use csv::StringRecord;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
-/// The names that a column of architectures may have; else it is the first.
-const ARCH: [&str; 3] = ["arch", "arch_str", "architecture"];
 /// What less is better of: a column whose name has one of these.
 const COSTS: [&str; 6] = ["latency", "flops", "macs", "params", "cost", "energy"];
 /// The most objectives whose hypervolume is followed.
@@ -91,37 +88,38 @@ impl Table {
         columns: &Columns,
         isomorphs: Isomorphs,
     ) -> Result<Self, TableError> {
-        let broken = |source| TableError::Csv { path: path.to_owned(), source };
-        let mut reader = csv::Reader::from_path(path).map_err(broken)?;
-        let header = reader.headers().map_err(broken)?.clone();
-        let records = reader.records().collect::<Result<Vec<_>, _>>().map_err(broken)?;
-        let sheet = Sheet { path, header, records };
-        let arch = sheet.header.iter().position(|name| ARCH.contains(&name)).unwrap_or(0);
-        let metrics = sheet.columns(columns.metrics)?;
+        let sheet = Sheet::read(path)?;
+        let named = |names: &[String]| -> Result<Vec<usize>, SheetError> {
+            names.iter().map(|name| sheet.column(&[name])).collect()
+        };
+        // Where no column is named so, architectures are in the first.
+        let arch = sheet.find(&ARCH).unwrap_or(0);
+        let metrics = named(columns.metrics)?;
         let values = match columns.objectives {
-            Some(names) => sheet.columns(names)?,
-            None => sheet.numeric(&[&metrics[..], &[arch]].concat()),
+            Some(names) => named(names)?,
+            None => numeric(&sheet, &[&metrics[..], &[arch]].concat()),
         };
         if !(1..=MOST).contains(&values.len()) {
-            let names = values.iter().map(|&at| &sheet.header[at]).collect::<Vec<_>>().join(", ");
+            let names = values.iter().map(|&at| sheet.name(at)).collect::<Vec<_>>().join(", ");
             return Err(TableError::Objectives { path: path.to_owned(), found: values.len(), names });
         }
-        let minimized = sheet.columns(columns.minimize)?;
-        let direction = |column: usize| match minimized.contains(&column) || is_cost(&sheet.header[column]) {
+        let minimized = named(columns.minimize)?;
+        let direction = |column: usize| match minimized.contains(&column) || is_cost(sheet.name(column)) {
             true => Direction::Minimize,
             false => Direction::Maximize,
         };
-        let objective = |&column: &usize| Objective::new(&sheet.header[column], direction(column));
+        let objective = |&column: &usize| Objective::new(sheet.name(column), direction(column));
         let objectives = Objectives::new(values.iter().map(objective).collect()).map_err(|_| {
             TableError::Objectives { path: path.to_owned(), found: values.len(), names: "one of them twice".to_owned() }
         })?;
         let (mut found, mut incomplete) = (vec![], 0);
-        for record in &sheet.records {
-            let of_row = |column: &usize| sheet.number(record, *column);
-            let of_row: Vec<Option<f64>> = values.iter().map(of_row).collect::<Result<_, _>>()?;
-            let merit = |&column: &usize| Ok(sheet.number(record, column)?.map(|value| -direction(column).cost(value)));
-            let merits = metrics.iter().map(merit).collect::<Result<Vec<_>, TableError>>()?;
-            let genotype = sheet.genotype(record, arch, space.as_deref())?;
+        let digits_each = sheet.rows().next().map_or(0, |first| first.text(arch).len());
+        for row in sheet.rows() {
+            let of_row: Vec<Option<f64>> = values.iter().map(|&column| row.number(column)).collect::<Result<_, _>>()?;
+            let merit = |&column: &usize| Ok(row.number(column)?.map(|value| -direction(column).cost(value)));
+            let merits = metrics.iter().map(merit).collect::<Result<Vec<_>, SheetError>>()?;
+            let genotype =
+                genotype(row.text(arch), space.as_deref(), digits_each).map_err(|why| row.wrong(arch, why))?;
             match of_row.into_iter().collect::<Option<Vec<f64>>>() {
                 Some(values) => found.push((genotype, values, merits)),
                 None => incomplete += 1,
@@ -172,7 +170,7 @@ impl Table {
             Some(space) => genes.with_statistics(Arc::new(move |genotype| space.statistics(genotype).to_vec())),
             None => genes,
         };
-        let names = |of: &[usize]| of.iter().map(|&at| sheet.header[at].to_owned()).collect::<Vec<_>>();
+        let names = |of: &[usize]| of.iter().map(|&at| sheet.name(at).to_owned()).collect::<Vec<_>>();
         let metrics = names(&metrics);
         Ok(Self { path: path.to_owned(), objectives, dead, incomplete, distinct: distinct.len(), space, metrics, rows })
     }
@@ -221,79 +219,26 @@ impl Rows {
     }
 }
 
-/// The file's text.
-struct Sheet<'a> {
-    path: &'a Path,
-    header: StringRecord,
-    records: Vec<StringRecord>,
+/// All columns of numbers but indices and `except`.
+fn numeric(sheet: &Sheet, except: &[usize]) -> Vec<usize> {
+    let is_number = |column: usize| {
+        let mut cells = sheet.rows().map(|row| row.text(column)).filter(|cell| !cell.is_empty()).peekable();
+        cells.peek().is_some() && cells.all(|cell| cell.parse::<f64>().is_ok())
+    };
+    let others = sheet.names().enumerate().filter(|(column, name)| !except.contains(column) && !is_index(name));
+    others.map(|(column, _)| column).filter(|&column| is_number(column)).collect()
 }
 
-impl Sheet<'_> {
-    fn columns(&self, names: &[String]) -> Result<Vec<usize>, TableError> {
-        let header = || self.header.iter();
-        let missing = |name: &String| TableError::Column {
-            path: self.path.to_owned(),
-            column: name.clone(),
-            known: header().collect::<Vec<_>>().join(", "),
-            hint: closest(name, header()).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default(),
-        };
-        names.iter().map(|name| header().position(|known| known == name).ok_or_else(|| missing(name))).collect()
+/// An architecture of `space`; without one a string of `length` digits, a gene a digit.
+fn genotype(text: &str, space: Option<&SearchSpace>, length: usize) -> Result<Genotype, String> {
+    if let Some(space) = space {
+        return space.parse_arch(text).map_err(|error| error.to_string());
     }
-
-    /// All columns of numbers but indices and `except`.
-    fn numeric(&self, except: &[usize]) -> Vec<usize> {
-        let is_number = |column: usize| {
-            let mut cells = self.records.iter().map(|record| record[column].trim()).filter(|cell| !cell.is_empty());
-            cells.clone().next().is_some() && cells.all(|cell| cell.parse::<f64>().is_ok())
-        };
-        let others =
-            (0..self.header.len()).filter(|column| !except.contains(column) && !is_index(&self.header[*column]));
-        others.filter(|&column| is_number(column)).collect()
-    }
-
-    fn number(&self, record: &StringRecord, column: usize) -> Result<Option<f64>, TableError> {
-        let text = record[column].trim();
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let value = text.parse().ok().filter(|value: &f64| value.is_finite());
-        value.map(Some).ok_or_else(|| TableError::Number {
-            path: self.path.to_owned(),
-            line: line(record),
-            column: self.header[column].to_owned(),
-            text: text.to_owned(),
-        })
-    }
-
-    fn genotype(
-        &self,
-        record: &StringRecord,
-        column: usize,
-        space: Option<&SearchSpace>,
-    ) -> Result<Genotype, TableError> {
-        let text = record[column].trim();
-        let wrong = |reason: String| TableError::Arch {
-            path: self.path.to_owned(),
-            line: line(record),
-            column: self.header[column].to_owned(),
-            reason,
-        };
-        if let Some(space) = space {
-            return space.parse_arch(text).map_err(|error| wrong(error.to_string()));
-        }
-        let length = self.records.first().map_or(0, |first| first[column].trim().len());
-        let gene = |digit: char| digit.to_digit(10).and_then(|digit| u8::try_from(digit).ok());
-        let genes: Option<Vec<u8>> = text.chars().map(gene).collect();
-        genes.filter(|genes| genes.len() == length && length > 0).map(Genotype::new).ok_or_else(|| {
-            wrong(format!(
-                "`{text}`, expected {length} digits as in the first row, or the name of its space by --space"
-            ))
-        })
-    }
-}
-
-fn line(record: &StringRecord) -> u64 {
-    record.position().map_or(0, csv::Position::line)
+    let gene = |digit: char| digit.to_digit(10).and_then(|digit| u8::try_from(digit).ok());
+    let genes: Option<Vec<u8>> = text.chars().map(gene).collect();
+    genes.filter(|genes| genes.len() == length && length > 0).map(Genotype::new).ok_or_else(|| {
+        format!("`{text}`, expected {length} digits as in the first row, or the name of its space by --space")
+    })
 }
 
 /// Choices that hold the digits of every row.
