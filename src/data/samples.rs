@@ -119,7 +119,8 @@ impl Part {
         Self { samples: Arc::clone(samples), indices: indices.into(), classes }
     }
 
-    pub(super) fn whole(samples: &Arc<Samples>, classes: usize) -> Self {
+    /// All samples, of data of so many classes.
+    pub fn whole(samples: &Arc<Samples>, classes: usize) -> Self {
         Self { samples: Arc::clone(samples), indices: (0..samples.len() as u32).collect(), classes }
     }
 

@@ -1,13 +1,17 @@
 //! Running models on samples.
 
 use super::{FloatModel, QuantizeError};
-use crate::data::{DataSet, Normalisation, Part, Values as Elements};
+use crate::data::{DataSet, Normalisation, Part, Samples, Values as Elements};
+use crate::network::standard_normal;
 use crate::onnx::{Dim, ElementType};
 use crate::runtime::{
     self, LoadOptions, NamedTensor, Runtime, RuntimeInfo, RuntimeKind, SessionOptions, TractRuntime, Values,
 };
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// Runs models that are in memory.
@@ -21,7 +25,7 @@ pub struct Runner {
 #[derive(Clone, Debug)]
 pub struct Feed {
     part: Part,
-    /// None for a model that takes bytes.
+    /// None for a model that takes bytes, and of noise.
     normalisation: Option<Normalisation>,
     input: String,
     dims: Vec<usize>,
@@ -182,6 +186,36 @@ impl Feed {
         let batch = model.batch().unwrap_or(BATCH.min(part.len()).max(1));
         let dims = std::iter::once(batch).chain(sample).collect();
         Ok(Self { part, normalisation, input: input.name.clone(), dims })
+    }
+
+    /// `count` samples of white noise of variance 1, for a model of floats of which no data are known.
+    ///
+    /// # Errors
+    /// If the model takes bytes, or leaves another size open than that of the batch.
+    pub fn noise(model: &FloatModel, count: usize, seed: u64) -> Result<Self, QuantizeError> {
+        let input = model.input();
+        let sizes = input.dims.iter().flatten().skip(1).map(|dim| match dim {
+            Dim::Fixed(size) => Some(*size),
+            Dim::Open(_) => None,
+        });
+        let sizes: Option<Vec<usize>> = sizes.collect();
+        let shape = match sizes.as_deref() {
+            Some(&[features]) => [features, 1, 1],
+            Some(&[channels, height, width]) => [channels, height, width],
+            _ => [0; 3],
+        };
+        let elements = shape.iter().product::<usize>();
+        if input.element != ElementType::Float32 || elements == 0 {
+            let reason = format!("it takes {input}, noise is for images of float32");
+            return Err(QuantizeError::Unfit { path: model.path().to_owned(), reason });
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let values = (0..count * elements).map(|_| standard_normal(&mut rng)).collect();
+        let samples = Samples::new(shape, Elements::F32(values), vec![0; count]);
+        let batch = model.batch().unwrap_or(BATCH.min(count).max(1));
+        let dims = std::iter::once(batch).chain(sizes.unwrap_or_default()).collect();
+        let part = Part::whole(&Arc::new(samples), 1);
+        Ok(Self { part, normalisation: None, input: input.name.clone(), dims })
     }
 
     /// Number of samples.

@@ -7,12 +7,16 @@ use super::{LATENCY, MODELS, STORE, StudyError, StudyFacts, TRAININGS, model_fil
 use crate::device::{self, Device, HardwareProfile, Job, OpenOptions};
 use crate::files;
 use crate::genotype::ArchId;
-use crate::onnx;
-use crate::quantize::{FloatModel, Range, Ranges, Scheme};
+use crate::onnx::{self, OnnxModel};
+use crate::quantize::{Feed, FloatModel, QuantizeError, RangeMethod, Runner, Scheme};
+use crate::runtime::{SessionOptions, TractRuntime};
 use crate::train::{self, TrainingRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// Samples of noise that the ranges of a copy are found with.
+const NOISE: usize = 8;
 
 /// Name of the file of last measurements in a study's folder.
 pub const REMEASURED: &str = "remeasured.json";
@@ -215,11 +219,7 @@ fn of_front(folder: &Path, front: &[TrialRecord], copies: Option<&Path>) -> Resu
             |path: PathBuf, name: Option<PathBuf>| File::new(path, name, &record.arch, &record.arch_id, trial.clone());
         if let Some(copies) = copies {
             let copy = copies.join(model_file(&record.arch_id));
-            // What integers cost does not depend on the scales, and weights that are drawn have no accuracy to lose.
-            let quantized =
-                FloatModel::read(&path).and_then(|model| model.quantize(&any_ranges(&model), &Scheme::default()));
-            let quantized =
-                quantized.map_err(|error| StudyError::Stored { path: path.clone(), reason: error.to_string() })?;
+            let quantized = int8_copy(&path).map_err(|error| unusable(&path, &error))?;
             quantized.save(&copy)?;
             let mut copy = file(copy, None)?;
             copy.figure.precision = "int8".into();
@@ -230,9 +230,17 @@ fn of_front(folder: &Path, front: &[TrialRecord], copies: Option<&Path>) -> Resu
     Ok(files)
 }
 
-/// A range for each value that may be rounded.
-fn any_ranges(model: &FloatModel) -> Ranges {
-    model.observed().into_iter().map(|value| (value, Range { low: -4.0, high: 4.0 })).collect()
+/// An INT8 copy of a model with drawn weights. Its ranges are found with noise: there is no accuracy to lose, but where a range
+/// begins at zero a runtime has no need of the rectifier before it.
+fn int8_copy(path: &Path) -> Result<OnnxModel, QuantizeError> {
+    let model = FloatModel::read(path)?;
+    let runner = Runner::new(Box::new(TractRuntime), SessionOptions::default())?;
+    let ranges = model.ranges(&runner, &Feed::noise(&model, NOISE, 0)?, RangeMethod::MinMax)?;
+    model.quantize(&ranges, &Scheme::default())
+}
+
+fn unusable(path: &Path, error: &QuantizeError) -> StudyError {
+    StudyError::Stored { path: path.to_owned(), reason: error.to_string() }
 }
 
 /// All models in the folders of the study's trainings.
