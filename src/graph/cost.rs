@@ -44,12 +44,18 @@ impl Graph {
 
     /// Convolutions and linear layers on the path that has most of them, from the input to the output.
     pub fn depth(&self) -> usize {
-        self.layers_on_path(usize::max)
+        self.layers_on_path(usize::max, has_weights)
     }
 
     /// Convolutions and linear layers on the path that has fewest of them, from the input to the output.
     pub fn shortest_path(&self) -> usize {
-        self.layers_on_path(usize::min)
+        self.layers_on_path(usize::min, has_weights)
+    }
+
+    /// Convolutions, linear layers and pooling on the path that has fewest of them, from the input to the output.
+    pub fn identity_path(&self) -> usize {
+        let mixes = |op: &Op| has_weights(op) || matches!(op, Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool);
+        self.layers_on_path(usize::min, mixes)
     }
 
     /// What models learn from besides decisions: logarithms of MACs and parameters, convolutions, the longest and the shortest path.
@@ -59,11 +65,11 @@ impl Graph {
         [(macs as f64).ln_1p(), (params as f64).ln_1p(), layers[0], layers[1], layers[2]]
     }
 
-    fn layers_on_path(&self, choose: fn(usize, usize) -> usize) -> usize {
+    fn layers_on_path(&self, choose: fn(usize, usize) -> usize, counts: fn(&Op) -> bool) -> usize {
         let mut layers: Vec<usize> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let before = node.inputs.iter().map(|input| layers[input.0]).reduce(choose).unwrap_or(0);
-            layers.push(before + usize::from(matches!(node.op, Op::Conv2d(_) | Op::Linear { .. })));
+            layers.push(before + usize::from(counts(&node.op)));
         }
         layers[self.output.0]
     }
@@ -116,6 +122,10 @@ impl Graph {
     }
 }
 
+fn has_weights(op: &Op) -> bool {
+    matches!(op, Op::Conv2d(_) | Op::Linear { .. })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Graph, GraphBuilder, Op, Shape, Window};
@@ -143,10 +153,10 @@ mod tests {
         assert_eq!(graph.conv_layers(), 4);
         assert_eq!(graph.conv_weights(), 6 * 2 + 6 * 9 + 6 * 25 + 10 * 6);
         assert_eq!(graph.mean_width(), Some((6 + 6 + 6 + 10) as f64 / 4.0));
-        assert_eq!((graph.depth(), graph.shortest_path()), (4, 3));
+        assert_eq!((graph.depth(), graph.shortest_path(), graph.identity_path()), (4, 3, 4));
         let input = GraphBuilder::new(Shape::map(1, 1, 1));
         let (at, empty) = (input.input(), input);
         let empty = empty.finish(at);
-        assert_eq!((empty.depth(), empty.mean_width()), (0, None));
+        assert_eq!((empty.depth(), empty.identity_path(), empty.mean_width()), (0, 0, None));
     }
 }

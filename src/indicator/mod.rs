@@ -10,6 +10,7 @@ mod fisher;
 mod grad_norm;
 mod grad_sign;
 mod grasp;
+mod identity_path;
 mod images;
 mod jacov;
 mod l2_norm;

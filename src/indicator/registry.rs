@@ -7,6 +7,7 @@ use super::fisher::Fisher;
 use super::grad_norm::GradNorm;
 use super::grad_sign::GradSign;
 use super::grasp::Grasp;
+use super::identity_path::IdentityPath;
 use super::jacov::Jacov;
 use super::l2_norm::L2Norm;
 use super::live_conv_weights::LiveConvWeights;
@@ -69,6 +70,7 @@ pub fn all() -> Vec<&'static dyn Indicator> {
         &ConvLayers,
         &Depth,
         &ShortestPath,
+        &IdentityPath,
         &Width,
     ]
 }

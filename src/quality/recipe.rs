@@ -55,11 +55,17 @@ pub struct Recipe {
 }
 
 /// The adaptive recipe before its gates.
-const ADAPTIVE: &[(&str, f64)] =
-    &[("meco", 2.0), ("ntk_condition", 1.0), ("swap", 1.0), ("linear_regions", 0.5), ("conv_layers", 0.5)];
+const ADAPTIVE: &[(&str, f64)] = &[
+    ("meco", 2.0),
+    ("ntk_condition", 1.0),
+    ("swap", 1.0),
+    ("linear_regions", 0.5),
+    ("conv_layers", 0.5),
+    ("identity_path", 1.0),
+];
 
 const NAS_BENCH_201: &[(&str, f64)] =
-    &[("meco", 2.0), ("ntk_condition", 1.0), ("swap", 1.0), ("conv_layers", 0.5), ("shortest_path", 0.5)];
+    &[("meco", 2.0), ("ntk_condition", 1.0), ("swap", 1.0), ("conv_layers", 0.5), ("identity_path", 1.0)];
 
 const TEG: &[(&str, f64)] = &[("ntk_condition", 1.0), ("linear_regions", 1.0), ("ntk_regression", 1.0)];
 

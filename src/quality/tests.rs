@@ -32,30 +32,32 @@ fn a_quality_is_the_weighted_sum_of_standings() {
 
 #[test]
 fn the_gates_drop_noise_and_contradiction() {
-    // Regions agree over networks and with κ; the regression's networks disagree; P orders the other way round.
+    // Regions agree over networks and with κ; the regression's networks disagree; P orders the other way round; depth's
+    // rank correlation of −0.29 may be chance.
     let sample: Vec<SampleScores> = (0..12)
         .map(|i| {
-            let (x, noise) = (f64::from(i), f64::from(i * 7 % 12));
+            let (x, noise, odd) = (f64::from(i), f64::from(i * 7 % 12), f64::from((i * 5 + 6) % 12));
             scores(&[
                 ("ntk_condition", [-x, -x]),
                 ("linear_regions", [x, x + 0.1]),
                 ("ntk_regression", [noise, -noise * noise]),
                 ("params", [-x, -x]),
                 ("macs", [1.0, 1.0]),
+                ("depth", [odd, odd]),
             ])
         })
         .collect();
-    let weights =
-        [("ntk_condition", 1.0), ("linear_regions", 1.0), ("ntk_regression", 1.0), ("params", 1.0), ("macs", 1.0)];
+    let names = ["ntk_condition", "linear_regions", "ntk_regression", "params", "macs", "depth"];
+    let weights = names.map(|name| (name, 1.0));
     let quality = Quality::new(&recipe(&weights, true), &sample);
     let kept: Vec<&str> = quality.terms().map(|(facts, _)| facts.name).collect();
-    assert_eq!(kept, ["ntk_condition", "linear_regions"]);
+    assert_eq!(kept, ["ntk_condition", "linear_regions", "depth"]);
     let why = |name: &str| quality.dropped().iter().find(|dropped| dropped.indicator == name).map(|d| d.why);
     assert!(matches!(why("ntk_regression"), Some(Why::Unreliable(_))), "{:?}", quality.dropped());
     assert!(matches!(why("params"), Some(Why::Contradicts(_))), "{:?}", quality.dropped());
     assert_eq!(why("macs"), Some(Why::Constant));
     let ungated = Quality::new(&recipe(&weights, false), &sample);
-    assert_eq!((ungated.terms().count(), ungated.dropped().len()), (5, 0));
+    assert_eq!((ungated.terms().count(), ungated.dropped().len()), (6, 0));
 }
 
 #[test]
