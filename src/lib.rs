@@ -17,6 +17,7 @@ mod files;
 pub mod genotype;
 pub mod graph;
 pub mod indicator;
+pub mod journal;
 pub mod kernels;
 pub mod latency;
 pub mod lut;

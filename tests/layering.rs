@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules on the way of a candidate. A module may import from those before it, and why it stands where it does.
-const ORDER: [(&str, &str); 29] = [
+const ORDER: [(&str, &str); 30] = [
     ("files", "writes whole files, whatever is in them"),
     ("difference", "compares any two documents"),
     ("yaml", "reads any YAML, knows nothing of its contents"),
     ("sheet", "reads any CSV by the names of its columns"),
+    ("journal", "lines on disk, whatever they hold"),
     ("statistics", "statistics of plain numbers"),
     ("genotype", "names an architecture, whatever the space; writes digests"),
     ("objective", "directions, bounds and vectors of plain numbers"),

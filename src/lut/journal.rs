@@ -5,12 +5,11 @@ use super::table::{FailedEntry, Method, Timed};
 use super::{Counts, LutError, OpCost, SpaceRef};
 use crate::device::HardwareProfile;
 use crate::genotype::ArchId;
+use crate::journal;
 use crate::latency::Measurement;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What a build is of: another one can't go on with its lines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,8 +47,7 @@ enum Record {
 
 /// The lines of a build, read and written.
 pub(super) struct Journal {
-    path: PathBuf,
-    file: File,
+    lines: journal::Journal<Line>,
     /// Seconds that earlier runs took.
     pub before_s: f64,
     pub method: Method,
@@ -64,20 +62,10 @@ pub(super) struct Journal {
 impl Journal {
     /// Opens the lines at `path`, or begins them.
     pub fn open(path: &Path, begin: Begin) -> Result<Self, LutError> {
-        let broken = |source| LutError::File { path: path.to_owned(), source };
-        let text = match std::fs::read(path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(broken(error)),
-        };
-        // The last line may have been cut off while it was written.
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        let file = File::options().create(true).append(true).open(path).map_err(broken)?;
-        file.set_len(whole as u64).map_err(broken)?;
-        let (method, profile, path) = (begin.method, begin.profile.clone(), path.to_owned());
+        let (lines, written) = journal::Journal::open(path)?;
+        let (method, profile) = (begin.method, begin.profile.clone());
         let mut journal = Self {
-            path,
-            file,
+            lines,
             before_s: 0.0,
             method,
             profile,
@@ -87,14 +75,12 @@ impl Journal {
             failed: vec![],
             measurement: None,
         };
-        if whole == 0 {
+        if written.is_empty() {
             journal.write(0.0, Record::Begin(Box::new(begin)))?;
             return Ok(journal);
         }
-        for (at, line) in text[..whole].lines().enumerate() {
-            let invalid = |reason: String| LutError::Invalid { path: journal.path.clone(), reason };
-            let line: Line =
-                serde_json::from_str(line).map_err(|error| invalid(format!("line {}: {error}", at + 1)))?;
+        for (at, line) in written.into_iter().enumerate() {
+            let invalid = |reason: String| LutError::Invalid { path: path.to_owned(), reason };
             if (at == 0) != matches!(line.record, Record::Begin(_)) {
                 return Err(invalid(format!("line {}: expected the build's beginning in the first line", at + 1)));
             }
@@ -161,8 +147,6 @@ impl Journal {
     }
 
     fn write(&mut self, at_s: f64, record: Record) -> Result<(), LutError> {
-        let mut line = serde_json::to_vec(&Line { at_s, record }).expect("records are plain data");
-        line.push(b'\n');
-        self.file.write_all(&line).map_err(|source| LutError::File { path: self.path.clone(), source })
+        Ok(self.lines.write(&Line { at_s, record })?)
     }
 }

@@ -39,6 +39,7 @@ pub use transfer::{Transfer, transfer};
 
 use crate::device::DeviceError;
 use crate::graph::GraphError;
+use crate::journal::JournalError;
 use crate::network::WeightsError;
 use crate::onnx::OnnxError;
 use crate::space::SpaceError;
@@ -117,6 +118,15 @@ pub enum LutError {
     /// Weights can't be drawn.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+}
+
+impl From<JournalError> for LutError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::File { path, source } => Self::File { path, source },
+            JournalError::Invalid { path, reason } => Self::Invalid { path, reason },
+        }
+    }
 }
 
 impl LutError {
