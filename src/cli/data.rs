@@ -1,13 +1,14 @@
 //! Arguments of commands that read a data set.
 
 use super::network::{dims, input_error};
-use crate::data::{DataSet, Kind, ReadOptions};
+use crate::data::{DataSet, Kind, ReadOptions, is_generated};
 use std::path::{Path, PathBuf};
 
 /// A data set, and how it is read.
 #[derive(Debug, clap::Args)]
 pub(super) struct DataArgs {
-    /// The data: a folder of images (`class/*.png`, perhaps in train/, val/, test/), of CIFAR's or MNIST's files, or a file .npz or .csv
+    /// The data: a folder of images (`class/*.png`, perhaps in train/, val/, test/), of CIFAR's or MNIST's files, or a file .npz or .csv;
+    /// or `generated:tiny`, shapes and textures that are drawn
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
     #[command(flatten)]
@@ -17,7 +18,7 @@ pub(super) struct DataArgs {
 /// How a data set is read.
 #[derive(Debug, clap::Args)]
 pub(super) struct DataOptions {
-    /// What kind it is, where it is not recognised: folders, cifar10, cifar100, idx, npz or csv
+    /// What kind it is, where it is not recognised: folders, cifar10, cifar100, idx, npz, csv or generated
     #[arg(long, value_name = "KIND", value_parser = kind)]
     data_kind: Option<Kind>,
     /// Size that images are brought to; they must have one size where absent
@@ -49,7 +50,7 @@ impl DataOptions {
             label: self.label.clone(),
             shape: self.feature_shape,
         };
-        if !path.exists() {
+        if !path.exists() && !is_generated(path) {
             return Err(input_error(format!("{}: no such file or folder", path.display())));
         }
         Ok(DataSet::open(path, &options)?)
@@ -58,7 +59,7 @@ impl DataOptions {
 
 fn kind(text: &str) -> Result<Kind, String> {
     serde_json::from_value(text.into())
-        .map_err(|_| format!("found `{text}`, expected folders, cifar10, cifar100, idx, npz or csv"))
+        .map_err(|_| format!("found `{text}`, expected folders, cifar10, cifar100, idx, npz, csv or generated"))
 }
 
 fn size(text: &str) -> Result<[usize; 2], String> {

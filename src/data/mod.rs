@@ -18,7 +18,7 @@ mod split;
 pub use augmentation::Augmentation;
 pub use loader::{Batch, Batches, Loader, LoaderOptions};
 pub use normalisation::Normalisation;
-pub use read::{Kind, ReadOptions};
+pub use read::{Kind, ReadOptions, is_generated};
 pub use samples::{Part, Samples, Values};
 pub use split::{Split, SplitOptions};
 
@@ -26,6 +26,11 @@ use crate::genotype::hex;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Where the data that a config in `folder` names are: beside it, but for generated ones, which are nowhere.
+pub fn located(folder: &Path, path: &Path) -> PathBuf {
+    if is_generated(path) { path.to_owned() } else { folder.join(path) }
+}
 
 /// The samples of a source, in its own parts.
 #[derive(Clone, Debug)]
@@ -75,7 +80,7 @@ pub enum DataError {
 }
 
 impl DataSet {
-    /// Reads the data at `path`, a file or a folder, into memory.
+    /// Reads the data at `path`, a file or a folder, into memory; or draws them, where it is `generated:tiny`.
     ///
     /// # Errors
     /// If the kind is neither given nor to be recognised, or a file is missing, truncated, or not what it should be: by

@@ -1,7 +1,7 @@
 //! The `indicators` section of a config: a mode, and what is changed of it.
 
 use super::{Images, ProbeData, View};
-use crate::data::DataError;
+use crate::data::{DataError, located};
 use crate::network::Init;
 use crate::space::SearchSpace;
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,7 @@ impl SettingsSection {
     /// If the data set is refused.
     pub fn resolve_for(&self, space: &SearchSpace, folder: &Path) -> Result<Settings, DataError> {
         let [_, height, width] = View::Kernel.size(space, self.mode).input;
-        let open = |path: &PathBuf| ProbeData::open(&folder.join(path), [height, width]);
+        let open = |path: &PathBuf| ProbeData::open(&located(folder, path), [height, width]);
         Ok(Settings { data: self.data.as_ref().map(open).transpose()?, ..self.resolve() })
     }
 

@@ -6,7 +6,7 @@ use super::quantized::Rounding;
 use super::store::{IndicatorOutcome, Store};
 use super::{Plan, StudyError};
 use crate::config::AccuracySection;
-use crate::data::{DataSet, ReadOptions};
+use crate::data::{DataSet, ReadOptions, located};
 use crate::genotype::ArchId;
 use crate::graph::Graph;
 use crate::indicator::Score;
@@ -40,7 +40,7 @@ impl PlannedAccuracy {
         if options.split.validation <= 0.0 {
             return Err("train: split: validation: 0, expected a part to find the accuracy on".to_owned());
         }
-        let data = DataSet::open(&folder.join(&section.data), &ReadOptions::default());
+        let data = DataSet::open(&located(folder, &section.data), &ReadOptions::default());
         let data = data.map_err(|error| format!("data: {error}"))?;
         let network = space.network(Scale::Full);
         let (shape, classes) = (data.shape(), data.classes().len());

@@ -3,8 +3,11 @@
 mod cifar;
 mod csv;
 mod folder;
+mod generated;
 mod idx;
 mod npz;
+
+pub use generated::is_generated;
 
 use super::resize::resized;
 use super::{DataError, Samples, Values};
@@ -29,6 +32,8 @@ pub enum Kind {
     Npz,
     /// A table with a header, a column of labels, and columns of features.
     Csv,
+    /// Shapes and textures that are drawn from a seed: `generated:tiny`, which is no file.
+    Generated,
 }
 
 /// How a source is read.
@@ -69,6 +74,7 @@ pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<(Kind, Found), 
         Kind::Idx => idx::read(path),
         Kind::Npz => npz::read(path),
         Kind::Csv => csv::read(path, options),
+        Kind::Generated => generated::read(path),
     }?;
     if let Some(size) = options.size.filter(|_| kind != Kind::Folders) {
         if found.train.shape()[1..] == [1, 1] {
@@ -127,8 +133,10 @@ fn check(options: &ReadOptions) -> Result<(), DataError> {
 
 /// What kind of source stands at `path`.
 fn recognise(path: &Path) -> Result<Kind, DataError> {
-    const KINDS: &str =
-        "expected folders of images (`class/*.png|jpg|jpeg`), CIFAR's `.bin`, IDX files, `.npz`, or `.csv`";
+    const KINDS: &str = "expected folders of images (`class/*.png|jpg|jpeg`), CIFAR's `.bin`, IDX files, `.npz`, `.csv`, or `generated:tiny`";
+    if is_generated(path) {
+        return Ok(Kind::Generated);
+    }
     let metadata = std::fs::metadata(path).map_err(|source| DataError::File { path: path.to_owned(), source })?;
     if metadata.is_file() {
         return of_file(path).ok_or_else(|| malformed(path, format!("the name tells no kind of data; {KINDS}")));
@@ -214,6 +222,7 @@ impl fmt::Display for Kind {
             Self::Idx => "idx",
             Self::Npz => "npz",
             Self::Csv => "csv",
+            Self::Generated => "generated",
         })
     }
 }
