@@ -240,6 +240,13 @@ fn mobilenet_macro() {
     parity.finish();
 }
 
+#[test]
+fn tinybench() {
+    let mut parity = Parity::new();
+    parity.check_space("tinybench", 24, &[NetworkChanges::default()]);
+    parity.finish();
+}
+
 /// A space is data: operators that the built-in spaces don't have go the same way.
 #[test]
 fn spaces_of_users() {

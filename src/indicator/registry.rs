@@ -139,6 +139,7 @@ mod tests {
         check("nas-bench-201", "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|");
         check("mobilenet-macro", "12012101");
         check("mobilenet-macro", "00000000");
+        check("tinybench", "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|");
     }
 
     #[test]

@@ -26,9 +26,10 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The spaces that come with Tegu, by name.
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 3] = [
     ("nas-bench-201", include_str!("../../models/nas-bench-201.yaml")),
     ("mobilenet-macro", include_str!("../../models/mobilenet-macro.yaml")),
+    ("tinybench", include_str!("../../models/tinybench.yaml")),
 ];
 
 /// A family of architectures.
@@ -192,7 +193,7 @@ impl SearchSpace {
         let hint = yaml::closest(name, names()).map(|meant| format!("; did you mean `{meant}`?"));
         Err(SpaceError::Unknown {
             name: name.to_owned(),
-            known: names().collect::<Vec<_>>().join(" or "),
+            known: names().collect::<Vec<_>>().join(", "),
             hint: hint.unwrap_or_default(),
         })
     }

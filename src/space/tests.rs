@@ -9,7 +9,7 @@ fn nas_bench_201() -> SearchSpace {
 
 #[test]
 fn every_architecture_survives_its_text() {
-    for name in ["nas-bench-201", "mobilenet-macro"] {
+    for name in ["nas-bench-201", "mobilenet-macro", "tinybench"] {
         let space = SearchSpace::open(name).unwrap();
         let mut count = 0;
         for genotype in space.enumerate() {
@@ -44,6 +44,17 @@ fn isomorphic_cells_share_an_id() {
         "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
         "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|skip_connect~2|",
     );
+}
+
+#[test]
+fn tinybench_is_small() {
+    let space = SearchSpace::open("tinybench").unwrap();
+    assert_eq!((space.choices(), space.size()), (&[5, 5, 5][..], 125.0));
+    let ids: Vec<Option<ArchId>> = space.enumerate().map(|genotype| space.id(&genotype)).collect();
+    // No direct edge, and at least one of the two others is absent.
+    assert_eq!(ids.iter().filter(|id| id.is_none()).count(), 9);
+    let distinct: std::collections::HashSet<&ArchId> = ids.iter().flatten().collect();
+    assert_eq!(distinct.len(), 0);
 }
 
 /// NAS-Bench-201's own `to_unique_str` makes 6,466 distinct expressions. It keeps the number of absent edges
