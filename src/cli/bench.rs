@@ -1,4 +1,6 @@
-//! `tegu bench`: which strategy to choose, found out on a table of known values.
+//! `tegu bench`: which strategy to choose, found out on a table of known values; and how such a table is made.
+
+mod train_space;
 
 use super::network::input_error;
 use super::probing::Counter;
@@ -14,7 +16,7 @@ use comfy_table::CellAlignment;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Compare strategies where the truth is known.
+/// Compare strategies where the truth is known, or find the truth.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -25,6 +27,8 @@ pub(super) struct Args {
 enum Command {
     /// Run search strategies on a table of known values, beside random search and counting MACs
     Samplers(SamplersArgs),
+    /// Train every architecture of a space, for a table of true accuracies
+    TrainSpace(train_space::Args),
 }
 
 /// Run search strategies on a table.
@@ -33,7 +37,7 @@ struct SamplersArgs {
     /// CSV file with a header: architectures in a column `arch`, `arch_str` or `architecture`, else the first; and numbers
     #[arg(long, value_name = "FILE")]
     truth: PathBuf,
-    /// Search space of the architectures: `nas-bench-201`, `mobilenet-macro`, or the path of a YAML file. Without it, an
+    /// Search space of the architectures: `nas-bench-201`, `mobilenet-macro`, `tinybench`, or the path of a YAML file. Without it, an
     /// architecture is a string of digits, each a choice
     #[arg(long)]
     space: Option<String>,
@@ -79,7 +83,13 @@ struct SamplersArgs {
 }
 
 pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
-    let Command::Samplers(args) = &args.command;
+    match &args.command {
+        Command::Samplers(args) => compare(args, quiet),
+        Command::TrainSpace(args) => train_space::run(args, quiet),
+    }
+}
+
+fn compare(args: &SamplersArgs, quiet: bool) -> anyhow::Result<()> {
     let samplers = args.chosen()?;
     let space = args.space.as_deref().map(SearchSpace::open).transpose()?.map(Arc::new);
     let columns = Columns { objectives: args.columns.as_deref(), minimize: &args.minimize, metrics: &args.metrics };

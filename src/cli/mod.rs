@@ -32,7 +32,7 @@ use crate::quantize::QuantizeError;
 use crate::space::SpaceError;
 use crate::study::StudyError;
 use crate::study::store::StoreError;
-use crate::tabular::TableError;
+use crate::tabular::{SpaceTrainingError, TableError};
 use crate::train::TrainError;
 use crate::yaml::YamlError;
 use clap::{Parser, Subcommand};
@@ -67,7 +67,7 @@ enum Command {
     Indicators(indicators::Args),
     /// Hold every indicator against the accuracies of trained networks
     Correlate(correlate::Args),
-    /// Compare search strategies on a table of known values
+    /// Compare search strategies on a table of known values; train a space for such a table
     Bench(bench::Args),
     /// Write one architecture as ONNX
     Export(export::Args),
@@ -164,6 +164,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         || error.downcast_ref().is_some_and(StoreError::is_input)
         || error.downcast_ref().is_some_and(OnnxError::is_input)
         || error.downcast_ref().is_some_and(TrainError::is_input)
+        || error.downcast_ref().is_some_and(SpaceTrainingError::is_input)
         || error.downcast_ref().is_some_and(QuantizeError::is_input)
         || error.downcast_ref().is_some_and(|error| !matches!(error, DataError::Candle(_) | DataError::Worker))
         || error.downcast_ref().is_some_and(StudyError::is_input);

@@ -1,13 +1,15 @@
 //! Arguments that several commands share: a space, and the size of its full network.
 
 use super::InputError;
+use crate::genotype::Genotype;
 use crate::lut::SpaceRef;
 use crate::space::{NetworkChanges, SearchSpace};
+use std::path::Path;
 
 /// A search space, and what is changed of its full network.
 #[derive(Debug, clap::Args)]
 pub(super) struct SpaceArgs {
-    /// Search space: `nas-bench-201`, `mobilenet-macro`, or the path of a YAML file
+    /// Search space: `nas-bench-201`, `mobilenet-macro`, `tinybench`, or the path of a YAML file
     space: String,
     /// Shape of one input sample
     #[arg(long, value_name = "CxHxW", value_parser = shape)]
@@ -55,6 +57,17 @@ pub(super) fn named_dims(text: &str) -> Result<(String, Vec<usize>), String> {
         .filter(|(name, _)| !name.is_empty())
         .ok_or_else(|| format!("`{text}` names no input: expected NAME:SIZES, as in image:1x3x224x224"))?;
     Ok((name.to_owned(), if sizes.is_empty() { vec![] } else { dims(sizes)? }))
+}
+
+/// The architectures of a file with one a line.
+pub(super) fn read_archs(path: &Path, space: &SearchSpace) -> anyhow::Result<Vec<Genotype>> {
+    let text = std::fs::read_to_string(path).map_err(|error| input_error(format!("{}: {error}", path.display())))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(number, line)| {
+            space.parse_arch(line).map_err(|error| input_error(format!("{}:{}: {error}", path.display(), number + 1)))
+        })
+        .collect()
 }
 
 /// An error of the input.

@@ -1,4 +1,4 @@
-//! Progress of a study: a bar on a terminal, plain lines elsewhere.
+//! Progress of what has many steps, such as a study: a bar on a terminal, plain lines elsewhere.
 
 use super::interrupt;
 use crate::study::store::TrialState;
@@ -52,7 +52,8 @@ impl Progress {
         }
     }
 
-    fn show(&mut self, name: &'static str, done: usize, total: usize, resumed: bool, facts: &str) {
+    /// So many steps of a stage are done; where `resumed`, an earlier run had done them.
+    pub(super) fn show(&mut self, name: &'static str, done: usize, total: usize, resumed: bool, facts: &str) {
         if self.stage.as_ref().is_none_or(|stage| stage.name != name) {
             self.stage = Some(Stage { name, begin: Instant::now(), before: done });
         }

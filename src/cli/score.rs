@@ -1,6 +1,6 @@
 //! `tegu score`: indicators of single architectures.
 
-use super::network::{SpaceArgs, input_error};
+use super::network::{SpaceArgs, read_archs};
 use super::probing::{Indicators, ProbeArgs, indicators, recipe};
 use super::{print, print_json};
 use crate::genotype::Genotype;
@@ -104,16 +104,10 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
 
 /// The architectures asked for; all are read before the first is scored.
 fn read(args: &Args, space: &SearchSpace) -> anyhow::Result<Vec<Genotype>> {
-    let Some(path) = &args.archs else {
-        return Ok(args.arch.iter().map(|arch| space.parse_arch(arch)).collect::<Result<_, _>>()?);
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| input_error(format!("{}: {error}", path.display())))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(number, line)| {
-            space.parse_arch(line).map_err(|error| input_error(format!("{}:{}: {error}", path.display(), number + 1)))
-        })
-        .collect()
+    match &args.archs {
+        Some(path) => read_archs(path, space),
+        None => Ok(args.arch.iter().map(|arch| space.parse_arch(arch)).collect::<Result<_, _>>()?),
+    }
 }
 
 fn line(

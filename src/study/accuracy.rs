@@ -12,7 +12,7 @@ use crate::graph::Graph;
 use crate::indicator::Score;
 use crate::space::{Scale, SearchSpace};
 use crate::train::{
-    Evaluated, Event, Loaders, Metrics, Observer, Outcome, TrainError, TrainOptions, Trained, Training, evaluate,
+    Evaluated, Loaders, Metrics, Outcome, TrainError, TrainOptions, Trained, Training, Until, evaluate,
 };
 use candle_core::Device;
 use std::collections::BTreeMap;
@@ -188,7 +188,7 @@ impl ShortTraining {
         let folder = tempfile::tempdir().map_err(|source| StudyError::File { path: std::env::temp_dir(), source })?;
         let (data, options, device) = (&self.loaders, &self.options, &self.device);
         let training = Training { graph, data, options, folder: folder.path(), device };
-        let evaluated = match training.run(&mut Watch(interrupted)) {
+        let evaluated = match training.run(&mut Until(interrupted)) {
             Ok(Outcome::Interrupted) => return Ok(None),
             Ok(Outcome::Finished(trained)) => evaluate(&trained, data).map(|evaluated| (trained, evaluated)),
             Err(error) => Err(error),
@@ -199,16 +199,5 @@ impl ShortTraining {
             Err(TrainError::File { path, source }) => Err(StudyError::File { path, source }),
             Err(error) => Ok(Some(Err(error.to_string()))),
         }
-    }
-}
-
-/// Asks whether to go on before each step.
-struct Watch<'a>(&'a dyn Fn() -> bool);
-
-impl Observer for Watch<'_> {
-    fn on(&mut self, _: Event) {}
-
-    fn interrupted(&self) -> bool {
-        (self.0)()
     }
 }

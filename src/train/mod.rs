@@ -44,7 +44,7 @@ pub use record::{DataFacts, RECORD, TrainingRecord, records};
 pub use regularisation::{Drop, Regularisation};
 pub use schedule::{CosinePower, Schedule};
 pub use teachers::{Lesson, Teachers};
-pub use trainer::{Event, Observer, Outcome, Trained, Training};
+pub use trainer::{Event, Observer, Outcome, Trained, Training, Until};
 
 use crate::data::DataError;
 use crate::graph::GraphError;

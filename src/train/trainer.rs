@@ -94,6 +94,17 @@ pub trait Observer {
     }
 }
 
+/// Who is not told, and asks to stop when this says so.
+pub struct Until<'a>(pub &'a dyn Fn() -> bool);
+
+impl Observer for Until<'_> {
+    fn on(&mut self, _: Event) {}
+
+    fn interrupted(&self) -> bool {
+        (self.0)()
+    }
+}
+
 /// Nobody.
 impl Observer for () {
     fn on(&mut self, _: Event) {}

@@ -1,0 +1,279 @@
+//! The truth about a space, made here: every architecture trained by itself, from several seeds.
+//!
+//! Architectures are trained side by side, each on one thread, seed after seed, so that a table of fewer seeds is whole first.
+//! A training is a function of its options, data and graph; how many run at once does not matter. What is trained is the
+//! live graph. Isomorphic architectures are trained one by one, as published tables do it: their weights are drawn by the
+//! names of their own edges, so what lies between their figures is noise of the seed. A dead one has nothing to train: it says
+//! the same of every sample, and gets what the commonest class is worth.
+
+mod lines;
+mod sheet;
+
+pub use sheet::{Sheet, Summary};
+
+use crate::data::DataSet;
+use crate::genotype::{ArchId, Genotype};
+use crate::graph::Graph;
+use crate::journal::JournalError;
+use crate::space::{Scale, SearchSpace, SpaceError};
+use crate::train::{Loaders, Outcome, TrainError, TrainOptions, Training, Until, predict};
+use candle_core::Device;
+use lines::Lines;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+/// What is trained, on what, how, and from which seeds.
+#[derive(Clone, Copy, Debug)]
+pub struct SpaceTraining<'a> {
+    /// The space; its full network is that of the data.
+    pub space: &'a SearchSpace,
+    /// The architectures.
+    pub genotypes: &'a [Genotype],
+    /// The data, with validation and test parts of their own, or such as the options hold out.
+    pub data: &'a DataSet,
+    /// How; their seed is the first one.
+    pub options: &'a TrainOptions,
+    /// Trainings of each architecture.
+    pub seeds: usize,
+}
+
+/// What a training came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It ended.
+    Trained(Figures),
+    /// It could not go on, for this reason.
+    Failed(String),
+}
+
+/// How good a network became.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Figures {
+    /// Share of the validation samples that are right, at the best epoch.
+    pub validation: f64,
+    /// Share of the test samples that are right, of the weights of that epoch.
+    pub test: f64,
+    /// How long the training took, on its thread.
+    pub seconds: f64,
+}
+
+/// Trainings that are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// How many.
+    pub done: usize,
+    /// Of how many.
+    pub total: usize,
+    /// Whether an earlier run had done them.
+    pub before: bool,
+}
+
+/// Why a space can't be trained.
+#[derive(Debug, thiserror::Error)]
+pub enum SpaceTrainingError {
+    /// There is nothing to find an accuracy on.
+    #[error("the data have no {part} part: expected one, or `split: {{{part}: 0.1}}` in the config")]
+    Part {
+        /// Which part.
+        part: &'static str,
+    },
+    /// What is to be gone on with is a training of something else.
+    #[error("{path} is of other trainings ({difference}): take another file, or start over with --fresh", path = path.display())]
+    Changed {
+        /// The journal.
+        path: PathBuf,
+        /// The first field that differs, and both values.
+        difference: String,
+    },
+    /// The journal can't be read or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The table can't be written.
+    #[error("the table: {0}")]
+    Csv(#[from] csv::Error),
+    /// An option or the data are refused, or a file can't be written.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// An architecture is refused.
+    #[error(transparent)]
+    Space(#[from] SpaceError),
+}
+
+impl SpaceTrainingError {
+    /// Whether it is the user's input that is at fault.
+    pub fn is_input(&self) -> bool {
+        match self {
+            Self::Part { .. } | Self::Changed { .. } | Self::Space(_) => true,
+            Self::Journal(error) => matches!(error, JournalError::Invalid { .. }),
+            Self::Csv(_) => false,
+            Self::Train(error) => error.is_input(),
+        }
+    }
+}
+
+/// Positions of an architecture and a seed.
+type Job = (usize, usize);
+
+/// An architecture that is going to be trained.
+struct Candidate {
+    arch: String,
+    id: Option<ArchId>,
+    macs: u64,
+    params: u64,
+    /// None of a dead one.
+    live: Option<Graph>,
+}
+
+impl SpaceTraining<'_> {
+    /// Trains what the file at `journal` does not have yet, as many at once as there are cores. Each training is in the file
+    /// before `progress` hears of it. Gives the table; none if `interrupted` says so.
+    ///
+    /// # Errors
+    /// If options or data are refused, the journal is of something else, or a file can't be written. A training that fails
+    /// by itself is a row without a figure.
+    pub fn run(
+        &self,
+        journal: &Path,
+        mut progress: impl FnMut(Done),
+        interrupted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<Sheet>, SpaceTrainingError> {
+        self.options.check()?;
+        let seeds: Vec<TrainOptions> = (0..self.seeds as u64)
+            .map(|at| TrainOptions { seed: self.options.seed.wrapping_add(at), ..self.options.clone() })
+            .collect();
+        let loaders = seeds
+            .iter()
+            .map(|options| Loaders::new(self.data, options, &Device::Cpu))
+            .collect::<Result<Vec<_>, _>>()?;
+        for (part, there) in
+            loaders.iter().flat_map(|of| [("validation", of.validation.is_some()), ("test", of.test.is_some())])
+        {
+            if !there {
+                return Err(SpaceTrainingError::Part { part });
+            }
+        }
+        let candidates =
+            self.genotypes.iter().map(|genotype| self.candidate(genotype)).collect::<Result<Vec<_>, _>>()?;
+        let mut lines = Lines::open(journal, self)?;
+        let jobs: Vec<Job> = (0..seeds.len())
+            .flat_map(|seed| (0..candidates.len()).map(move |at| (at, seed)))
+            .filter(|&(at, _)| candidates[at].live.is_some())
+            .collect();
+        let missing: Vec<Job> =
+            jobs.iter().copied().filter(|&(at, seed)| !lines.has(&candidates[at].arch, seeds[seed].seed)).collect();
+        let (total, mut done) = (jobs.len(), jobs.len() - missing.len());
+        progress(Done { done, total, before: true });
+
+        let train = |(at, seed): Job| match &candidates[at].live {
+            Some(graph) => train(graph, &loaders[seed], &seeds[seed], interrupted),
+            None => Ok(None),
+        };
+        let whole = each(&missing, train, |(at, seed), ending| {
+            lines.put(&candidates[at].arch, seeds[seed].seed, ending)?;
+            done += 1;
+            progress(Done { done, total, before: false });
+            Ok(())
+        })?;
+        if !whole {
+            return Ok(None);
+        }
+        let row = |candidate: Candidate| {
+            let ending = |(options, loaders): (&TrainOptions, &Loaders)| match candidate.live {
+                Some(_) => lines.get(&candidate.arch, options.seed).expect("all that was missing is trained"),
+                None => Ending::Trained(commonest(loaders)),
+            };
+            let endings = seeds.iter().zip(&loaders).map(ending).collect();
+            let Candidate { arch, id, macs, params, .. } = candidate;
+            sheet::Row { arch, id, macs, params, endings }
+        };
+        let rows = candidates.into_iter().map(row).collect();
+        Ok(Some(Sheet { seeds: seeds.iter().map(|options| options.seed).collect(), rows }))
+    }
+
+    fn candidate(&self, genotype: &Genotype) -> Result<Candidate, SpaceError> {
+        let graph = self.space.lower(genotype, Scale::Full)?;
+        let cost = graph.cost();
+        let (arch, id) = (self.space.arch(genotype), self.space.id(genotype));
+        Ok(Candidate { arch, id, macs: cost.macs, params: cost.params, live: graph.live().ok() })
+    }
+}
+
+/// Does the jobs, as many at once as there are cores, on one thread each; `done` gets each on this thread, in the order of
+/// finishing. Gives whether all were done: one without a result ends it, as does an error.
+fn each(
+    jobs: &[Job],
+    work: impl Fn(Job) -> Result<Option<Ending>, SpaceTrainingError> + Sync,
+    mut done: impl FnMut(Job, Ending) -> Result<(), SpaceTrainingError>,
+) -> Result<bool, SpaceTrainingError> {
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..rayon::current_num_threads().min(jobs.len()) {
+            let (sender, next, stop, work) = (sender.clone(), &next, &stop, &work);
+            scope.spawn(move || {
+                let _alone = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
+                while !stop.load(Ordering::Relaxed) {
+                    let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                    // The receiver is there until all senders are gone.
+                    let _ = sender.send((*job, work(*job)));
+                }
+            });
+        }
+        drop(sender);
+        let mut outcome = Ok(true);
+        for (job, result) in receiver {
+            let handed_on = result.and_then(|result| match result {
+                Some(result) => done(job, result).map(|()| true),
+                None => Ok(false),
+            });
+            if !matches!(handed_on, Ok(true)) {
+                stop.store(true, Ordering::Relaxed);
+                outcome = outcome.and(handed_on);
+            }
+        }
+        outcome
+    })
+}
+
+/// Trains one network; nothing if `interrupted` says so.
+fn train(
+    graph: &Graph,
+    data: &Loaders,
+    options: &TrainOptions,
+    interrupted: &(dyn Fn() -> bool + Sync),
+) -> Result<Option<Ending>, SpaceTrainingError> {
+    let begin = Instant::now();
+    let folder = tempfile::tempdir().map_err(|source| TrainError::File { path: std::env::temp_dir(), source })?;
+    let training = Training { graph, data, options, folder: folder.path(), device: &Device::Cpu };
+    let trained = match training.run(&mut Until(&|| interrupted())) {
+        Ok(Outcome::Finished(trained)) => trained,
+        Ok(Outcome::Interrupted) => return Ok(None),
+        // A full disk is not the network's fault.
+        Err(error @ TrainError::File { .. }) => return Err(error.into()),
+        Err(error) => return Ok(Some(Ending::Failed(error.to_string()))),
+    };
+    let best = trained.curve.iter().find(|epoch| epoch.epoch == trained.best_epoch);
+    let validation = best.and_then(|epoch| epoch.validation_accuracy).expect("there is a validation part");
+    let test = data.test.as_ref().expect("there is a test part");
+    let test = predict(&trained.graph, &trained.weights, test)?.metrics(1.0).accuracy;
+    Ok(Some(Ending::Trained(Figures { validation, test, seconds: begin.elapsed().as_secs_f64() })))
+}
+
+/// What a network gets that says the same of every sample: the commonest class of what is trained on, the first of equals.
+fn commonest(data: &Loaders) -> Figures {
+    let part = data.train.part();
+    let mut counts = vec![0usize; part.classes()];
+    part.labels().into_iter().for_each(|label| counts[label as usize] += 1);
+    let most = counts.iter().max().copied().unwrap_or_default();
+    let class = counts.iter().position(|&count| count == most).unwrap_or_default();
+    let share = |loader: &Option<crate::data::Loader>| {
+        let labels = loader.as_ref().map(|loader| loader.part().labels()).unwrap_or_default();
+        labels.iter().filter(|&&label| label as usize == class).count() as f64 / labels.len().max(1) as f64
+    };
+    Figures { validation: share(&data.validation), test: share(&data.test), seconds: 0.0 }
+}
