@@ -11,7 +11,7 @@ mod sheet;
 
 pub use sheet::{Sheet, Summary};
 
-use crate::data::DataSet;
+use crate::data::{DataSet, Loader};
 use crate::genotype::{ArchId, Genotype};
 use crate::graph::Graph;
 use crate::journal::JournalError;
@@ -30,7 +30,7 @@ use std::time::Instant;
 pub struct SpaceTraining<'a> {
     /// The space; its full network is that of the data.
     pub space: &'a SearchSpace,
-    /// The architectures.
+    /// The architectures, each once.
     pub genotypes: &'a [Genotype],
     /// The data, with validation and test parts of their own, or such as the options hold out.
     pub data: &'a DataSet,
@@ -116,9 +116,6 @@ impl SpaceTrainingError {
     }
 }
 
-/// Positions of an architecture and a seed.
-type Job = (usize, usize);
-
 /// An architecture that is going to be trained.
 struct Candidate {
     arch: String,
@@ -127,6 +124,20 @@ struct Candidate {
     params: u64,
     /// None of a dead one.
     live: Option<Graph>,
+}
+
+/// What the trainings from one seed have in common.
+struct Seed {
+    options: TrainOptions,
+    loaders: Loaders,
+}
+
+/// One training.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    arch: &'a str,
+    graph: &'a Graph,
+    seed: &'a Seed,
 }
 
 impl SpaceTraining<'_> {
@@ -142,57 +153,50 @@ impl SpaceTraining<'_> {
         mut progress: impl FnMut(Done),
         interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<Sheet>, SpaceTrainingError> {
-        self.options.check()?;
-        let seeds: Vec<TrainOptions> = (0..self.seeds as u64)
-            .map(|at| TrainOptions { seed: self.options.seed.wrapping_add(at), ..self.options.clone() })
-            .collect();
-        let loaders = seeds
-            .iter()
-            .map(|options| Loaders::new(self.data, options, &Device::Cpu))
-            .collect::<Result<Vec<_>, _>>()?;
-        for (part, there) in
-            loaders.iter().flat_map(|of| [("validation", of.validation.is_some()), ("test", of.test.is_some())])
-        {
-            if !there {
-                return Err(SpaceTrainingError::Part { part });
-            }
-        }
+        let seeds = (0..self.seeds as u64).map(|at| self.seed(at)).collect::<Result<Vec<_>, _>>()?;
         let candidates =
             self.genotypes.iter().map(|genotype| self.candidate(genotype)).collect::<Result<Vec<_>, _>>()?;
         let mut lines = Lines::open(journal, self)?;
-        let jobs: Vec<Job> = (0..seeds.len())
-            .flat_map(|seed| (0..candidates.len()).map(move |at| (at, seed)))
-            .filter(|&(at, _)| candidates[at].live.is_some())
-            .collect();
-        let missing: Vec<Job> =
-            jobs.iter().copied().filter(|&(at, seed)| !lines.has(&candidates[at].arch, seeds[seed].seed)).collect();
-        let (total, mut done) = (jobs.len(), jobs.len() - missing.len());
+        let mut jobs: Vec<Job> = vec![];
+        for seed in &seeds {
+            let living = candidates.iter().filter_map(|candidate| Some((&candidate.arch, candidate.live.as_ref()?)));
+            jobs.extend(living.map(|(arch, graph)| Job { arch, graph, seed }));
+        }
+        let total = jobs.len();
+        jobs.retain(|job| lines.get(job.arch, job.seed).is_none());
+        let mut done = total - jobs.len();
         progress(Done { done, total, before: true });
-
-        let train = |(at, seed): Job| match &candidates[at].live {
-            Some(graph) => train(graph, &loaders[seed], &seeds[seed], interrupted),
-            None => Ok(None),
-        };
-        let whole = each(&missing, train, |(at, seed), ending| {
-            lines.put(&candidates[at].arch, seeds[seed].seed, ending)?;
+        let all = each(&jobs, interrupted, |job, ending| {
+            lines.put(job.arch, job.seed, ending)?;
             done += 1;
             progress(Done { done, total, before: false });
             Ok(())
         })?;
-        if !whole {
-            return Ok(None);
-        }
-        let row = |candidate: Candidate| {
-            let ending = |(options, loaders): (&TrainOptions, &Loaders)| match candidate.live {
-                Some(_) => lines.get(&candidate.arch, options.seed).expect("all that was missing is trained"),
-                None => Ending::Trained(commonest(loaders)),
+        let row = |candidate: &Candidate| {
+            let ending = |seed: &Seed| match candidate.live {
+                Some(_) => lines.get(&candidate.arch, seed).expect("all is trained").clone(),
+                None => Ending::Trained(commonest(&seed.loaders)),
             };
-            let endings = seeds.iter().zip(&loaders).map(ending).collect();
+            let endings = seeds.iter().map(ending).collect();
             let Candidate { arch, id, macs, params, .. } = candidate;
-            sheet::Row { arch, id, macs, params, endings }
+            sheet::Row { arch: arch.clone(), id: id.clone(), macs: *macs, params: *params, endings }
         };
-        let rows = candidates.into_iter().map(row).collect();
-        Ok(Some(Sheet { seeds: seeds.iter().map(|options| options.seed).collect(), rows }))
+        Ok(all.then(|| Sheet {
+            seeds: seeds.iter().map(|seed| seed.options.seed).collect(),
+            rows: candidates.iter().map(row).collect(),
+        }))
+    }
+
+    fn seed(&self, at: u64) -> Result<Seed, SpaceTrainingError> {
+        let options = TrainOptions { seed: self.options.seed.wrapping_add(at), ..self.options.clone() };
+        options.check()?;
+        let loaders = Loaders::new(self.data, &options, &Device::Cpu)?;
+        for (part, loader) in [("validation", &loaders.validation), ("test", &loaders.test)] {
+            if loader.is_none() {
+                return Err(SpaceTrainingError::Part { part });
+            }
+        }
+        Ok(Seed { options, loaders })
     }
 
     fn candidate(&self, genotype: &Genotype) -> Result<Candidate, SpaceError> {
@@ -204,36 +208,36 @@ impl SpaceTraining<'_> {
 }
 
 /// Does the jobs, as many at once as there are cores, on one thread each; `done` gets each on this thread, in the order of
-/// finishing. Gives whether all were done: one without a result ends it, as does an error.
-fn each(
-    jobs: &[Job],
-    work: impl Fn(Job) -> Result<Option<Ending>, SpaceTrainingError> + Sync,
-    mut done: impl FnMut(Job, Ending) -> Result<(), SpaceTrainingError>,
+/// finishing. Gives whether all were done; an interruption ends it, as does an error.
+fn each<'a>(
+    jobs: &[Job<'a>],
+    interrupted: &(dyn Fn() -> bool + Sync),
+    mut done: impl FnMut(&Job<'a>, Ending) -> Result<(), SpaceTrainingError>,
 ) -> Result<bool, SpaceTrainingError> {
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (sender, receiver) = mpsc::channel();
     std::thread::scope(|scope| {
         for _ in 0..rayon::current_num_threads().min(jobs.len()) {
-            let (sender, next, stop, work) = (sender.clone(), &next, &stop, &work);
+            let (sender, next, stop) = (sender.clone(), &next, &stop);
             scope.spawn(move || {
                 let _alone = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
                 while !stop.load(Ordering::Relaxed) {
                     let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
                     // The receiver is there until all senders are gone.
-                    let _ = sender.send((*job, work(*job)));
+                    let _ = sender.send((job, train(job, interrupted)));
                 }
             });
         }
         drop(sender);
         let mut outcome = Ok(true);
-        for (job, result) in receiver {
-            let handed_on = result.and_then(|result| match result {
-                Some(result) => done(job, result).map(|()| true),
+        for (job, ending) in receiver {
+            let told = ending.and_then(|ending| match ending {
+                Some(ending) => done(job, ending).map(|()| true),
                 None => Ok(false),
             });
-            if !matches!(handed_on, Ok(true)) {
+            if !matches!(told, Ok(true)) {
                 stop.store(true, Ordering::Relaxed);
-                outcome = outcome.and(handed_on);
+                outcome = outcome.and(told);
             }
         }
         outcome
@@ -241,15 +245,11 @@ fn each(
 }
 
 /// Trains one network; nothing if `interrupted` says so.
-fn train(
-    graph: &Graph,
-    data: &Loaders,
-    options: &TrainOptions,
-    interrupted: &(dyn Fn() -> bool + Sync),
-) -> Result<Option<Ending>, SpaceTrainingError> {
+fn train(job: &Job, interrupted: &(dyn Fn() -> bool + Sync)) -> Result<Option<Ending>, SpaceTrainingError> {
     let begin = Instant::now();
     let folder = tempfile::tempdir().map_err(|source| TrainError::File { path: std::env::temp_dir(), source })?;
-    let training = Training { graph, data, options, folder: folder.path(), device: &Device::Cpu };
+    let Seed { options, loaders: data } = job.seed;
+    let training = Training { graph: job.graph, data, options, folder: folder.path(), device: &Device::Cpu };
     let trained = match training.run(&mut Until(&|| interrupted())) {
         Ok(Outcome::Finished(trained)) => trained,
         Ok(Outcome::Interrupted) => return Ok(None),
@@ -271,7 +271,7 @@ fn commonest(data: &Loaders) -> Figures {
     part.labels().into_iter().for_each(|label| counts[label as usize] += 1);
     let most = counts.iter().max().copied().unwrap_or_default();
     let class = counts.iter().position(|&count| count == most).unwrap_or_default();
-    let share = |loader: &Option<crate::data::Loader>| {
+    let share = |loader: &Option<Loader>| {
         let labels = loader.as_ref().map(|loader| loader.part().labels()).unwrap_or_default();
         labels.iter().filter(|&&label| label as usize == class).count() as f64 / labels.len().max(1) as f64
     };

@@ -88,7 +88,8 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
 impl Args {
     fn genotypes(&self, space: &SearchSpace, seed: u64) -> anyhow::Result<Vec<Genotype>> {
         if let Some(path) = &self.archs {
-            return read_archs(path, space);
+            let mut seen = HashSet::new();
+            return Ok(read_archs(path, space)?.into_iter().filter(|genotype| seen.insert(genotype.clone())).collect());
         }
         let Some(count) = self.sample else {
             if space.size() > MOST {

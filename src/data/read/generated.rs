@@ -95,7 +95,7 @@ fn image(class: &Class, rng: &mut ChaCha8Rng) -> Vec<u8> {
     let ground = [(); 3].map(|()| rng.random_range(80.0..176.0f32));
     let paint = {
         let colour: [f32; 3] = unit(rng);
-        let contrast = rng.random_range(60.0..100.0f32);
+        let contrast = rng.random_range(90.0..140.0f32);
         colour.map(|channel| contrast * channel)
     };
     let mut shares = [[0.0; 2]; SIDE * SIDE];
@@ -123,7 +123,7 @@ fn image(class: &Class, rng: &mut ChaCha8Rng) -> Vec<u8> {
 }
 
 /// The largest noise of a pixel.
-const NOISE: f32 = 50.0;
+const NOISE: f32 = 30.0;
 
 /// A random direction.
 fn unit<const N: usize>(rng: &mut ChaCha8Rng) -> [f32; N] {

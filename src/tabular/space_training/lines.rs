@@ -1,6 +1,6 @@
 //! The trainings that are over, on disk; and whether they are of the space, data and options that are asked for.
 
-use super::{Ending, SpaceTraining, SpaceTrainingError};
+use super::{Ending, Seed, SpaceTraining, SpaceTrainingError};
 use crate::difference::{Difference, difference};
 use crate::journal::{Journal, JournalError};
 use crate::space::Scale;
@@ -52,17 +52,14 @@ impl Lines {
         Ok(lines)
     }
 
-    pub fn has(&self, arch: &str, seed: u64) -> bool {
-        self.endings.contains_key(&(arch.to_owned(), seed))
+    pub fn get(&self, arch: &str, seed: &Seed) -> Option<&Ending> {
+        self.endings.get(&(arch.to_owned(), seed.options.seed))
     }
 
-    pub fn get(&self, arch: &str, seed: u64) -> Option<Ending> {
-        self.endings.get(&(arch.to_owned(), seed)).cloned()
-    }
-
-    pub fn put(&mut self, arch: &str, seed: u64, ending: Ending) -> Result<(), SpaceTrainingError> {
-        self.journal.write(&Line::Training { arch: arch.to_owned(), seed, ending: ending.clone() })?;
-        self.endings.insert((arch.to_owned(), seed), ending);
+    pub fn put(&mut self, arch: &str, seed: &Seed, ending: Ending) -> Result<(), SpaceTrainingError> {
+        let (arch, seed) = (arch.to_owned(), seed.options.seed);
+        self.journal.write(&Line::Training { arch: arch.clone(), seed, ending: ending.clone() })?;
+        self.endings.insert((arch, seed), ending);
         Ok(())
     }
 }
