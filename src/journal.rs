@@ -70,11 +70,6 @@ impl<Record: Serialize + DeserializeOwned> Journal<Record> {
         line.push(b'\n');
         self.file.write_all(&line).map_err(|source| JournalError::File { path: self.path.clone(), source })
     }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 #[cfg(test)]

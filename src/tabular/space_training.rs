@@ -2,9 +2,9 @@
 //!
 //! Architectures are trained side by side, each on one thread, seed after seed, so that a table of fewer seeds is whole first.
 //! A training is a function of its options, data and graph; how many run at once does not matter. What is trained is the
-//! live graph. Isomorphic architectures are trained one by one, as published tables do it: their weights are drawn by the
-//! names of their own edges, so what lies between their figures is noise of the seed. A dead one has nothing to train: it says
-//! the same of every sample, and gets what the commonest class is worth.
+//! live graph: architectures that differ by dead edges alone are one training. Isomorphic ones with other edges are trained
+//! one by one, as published tables do it: weights are drawn by the edges' names, so what lies between their figures is noise
+//! of the seed. A dead one has nothing to train: it says the same of every sample, and gets what the commonest class is worth.
 
 mod lines;
 mod sheet;
@@ -157,11 +157,16 @@ impl SpaceTraining<'_> {
         let candidates =
             self.genotypes.iter().map(|genotype| self.candidate(genotype)).collect::<Result<Vec<_>, _>>()?;
         let mut lines = Lines::open(journal, self)?;
-        let mut jobs: Vec<Job> = vec![];
-        for seed in &seeds {
-            let living = candidates.iter().filter_map(|candidate| Some((&candidate.arch, candidate.live.as_ref()?)));
-            jobs.extend(living.map(|(arch, graph)| Job { arch, graph, seed }));
+        let mut distinct: Vec<(&str, &Graph)> = vec![];
+        for candidate in &candidates {
+            if let Some(graph) = &candidate.live
+                && distinct.iter().all(|(_, known)| *known != graph)
+            {
+                distinct.push((&candidate.arch, graph));
+            }
         }
+        let of_seed = |seed| distinct.iter().map(move |&(arch, graph)| Job { arch, graph, seed });
+        let mut jobs: Vec<Job> = seeds.iter().flat_map(of_seed).collect();
         let total = jobs.len();
         jobs.retain(|job| lines.get(job.arch, job.seed).is_none());
         let mut done = total - jobs.len();
@@ -173,8 +178,9 @@ impl SpaceTraining<'_> {
             Ok(())
         })?;
         let row = |candidate: &Candidate| {
-            let ending = |seed: &Seed| match candidate.live {
-                Some(_) => lines.get(&candidate.arch, seed).expect("all is trained").clone(),
+            let trained = distinct.iter().find(|(_, graph)| Some(*graph) == candidate.live.as_ref());
+            let ending = |seed: &Seed| match trained {
+                Some((arch, _)) => lines.get(arch, seed).expect("all is trained").clone(),
                 None => Ending::Trained(commonest(&seed.loaders)),
             };
             let endings = seeds.iter().map(ending).collect();
