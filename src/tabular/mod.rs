@@ -10,5 +10,7 @@ mod table;
 
 pub use bench::{Bench, BenchOptions, Curve, Row, Summary, bench};
 pub use error::TableError;
-pub use space_training::{Done, Ending, Figures, Sheet, SpaceTraining, SpaceTrainingError, Summary as SpaceSummary};
+pub use space_training::{
+    Done, Ending, Figures, SpaceTraining, SpaceTrainingError, Summary as SpaceSummary, TrainedSpace,
+};
 pub use table::{Columns, Isomorphs, Table};

@@ -7,9 +7,9 @@
 //! of the seed. A dead one has nothing to train: it says the same of every sample, and gets what the commonest class is worth.
 
 mod lines;
-mod sheet;
+mod trained_space;
 
-pub use sheet::{Sheet, Summary};
+pub use trained_space::{Summary, TrainedSpace};
 
 use crate::data::{DataSet, Loader};
 use crate::genotype::{ArchId, Genotype};
@@ -152,7 +152,7 @@ impl SpaceTraining<'_> {
         journal: &Path,
         mut progress: impl FnMut(Done),
         interrupted: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Option<Sheet>, SpaceTrainingError> {
+    ) -> Result<Option<TrainedSpace>, SpaceTrainingError> {
         let seeds = (0..self.seeds as u64).map(|at| self.seed(at)).collect::<Result<Vec<_>, _>>()?;
         let candidates =
             self.genotypes.iter().map(|genotype| self.candidate(genotype)).collect::<Result<Vec<_>, _>>()?;
@@ -185,9 +185,9 @@ impl SpaceTraining<'_> {
             };
             let endings = seeds.iter().map(ending).collect();
             let Candidate { arch, id, macs, params, .. } = candidate;
-            sheet::Row { arch: arch.clone(), id: id.clone(), macs: *macs, params: *params, endings }
+            trained_space::Row { arch: arch.clone(), id: id.clone(), macs: *macs, params: *params, endings }
         };
-        Ok(all.then(|| Sheet {
+        Ok(all.then(|| TrainedSpace {
             seeds: seeds.iter().map(|seed| seed.options.seed).collect(),
             rows: candidates.iter().map(row).collect(),
         }))

@@ -74,11 +74,11 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     };
     let mut progress = Progress::new(quiet);
     let show = |Done { done, total, before }: Done| progress.show("training", done, total, before, "");
-    let sheet = training.run(&journal, show, &interrupt::pressed);
+    let trained = training.run(&journal, show, &interrupt::pressed);
     progress.finish();
-    let Some(sheet) = sheet? else { return Err(Interrupted.into()) };
-    sheet.write(&args.output)?;
-    let summary = sheet.summary();
+    let Some(trained) = trained? else { return Err(Interrupted.into()) };
+    trained.write(&args.output)?;
+    let summary = trained.summary();
     if args.json {
         return print_json(&summary);
     }

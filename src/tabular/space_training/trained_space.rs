@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Architectures and their figures.
 #[derive(Clone, Debug)]
-pub struct Sheet {
+pub struct TrainedSpace {
     pub(super) seeds: Vec<u64>,
     pub(super) rows: Vec<Row>,
 }
@@ -55,7 +55,7 @@ pub struct Summary {
     pub training_s: f64,
 }
 
-impl Sheet {
+impl TrainedSpace {
     /// Writes the table: `arch`, `arch_id` (none of a dead one), multiply-accumulates and parameters as the space declares
     /// them, validation and test accuracy of each seed in percent, their means, the test accuracy's standard deviation, and
     /// mean seconds of a training. What a failed training would have found is empty, and means are those of the others.
