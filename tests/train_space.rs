@@ -161,7 +161,7 @@ fn tinybench_is_of_its_space() {
     means.sort_by(f64::total_cmp);
     assert!(means[means.len() - 1] - means[0] >= 5.0, "{means:?}");
     means.dedup();
-    assert!(means.len() > 100, "{} levels", means.len());
+    assert!(means.len() > 60, "{} levels", means.len());
 }
 
 #[test]

@@ -137,5 +137,5 @@ fn text(summary: &SpaceSummary, output: &Path) -> String {
     if let Some(reason) = &summary.first_failure {
         text += &format!("\n{failed} trainings failed, the first one with: {reason}");
     }
-    text + &format!("\n{:.1} minutes of one core\n{}", training_s / 60.0, output.display())
+    text + &format!("\n{:.1} minutes of training, one thread each\n{}", training_s / 60.0, output.display())
 }
