@@ -64,7 +64,10 @@ fn a_killed_run_gives_the_same_table() {
     );
     assert_eq!(expected[1..].iter().map(|row| row[0].as_str()).collect::<Vec<_>>(), ARCHS);
     // What the space declares of a dead one: stem, reduction and head; four classes, as many of each.
-    assert_eq!(expected[2][1..], ["", "432", "7456", "25", "25", "25", "25", "25", "25", "25", "25", "0"].map(str::to_owned)[..]);
+    assert_eq!(
+        expected[2][1..],
+        ["", "432", "7456", "25", "25", "25", "25", "25", "25", "25", "25", "0"].map(str::to_owned)[..]
+    );
     assert_eq!(expected[3][1], expected[4][1]);
     assert_ne!(expected[3][4..], expected[4][4..], "isomorphic ones are trained one by one");
 
