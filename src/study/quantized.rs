@@ -79,17 +79,6 @@ impl Rounding {
         Ok(model.save(&path)?)
     }
 
-    /// The model of a candidate whose architecture is trained, or why there is none.
-    pub fn model(&self, plan: &Plan, candidate: &Candidate) -> Result<Result<OnnxModel, String>, StudyError> {
-        Ok(match self.rounded(plan, candidate) {
-            Ok(model) => Ok(model),
-            Err(QuantizeError::Temporary(source)) => {
-                return Err(StudyError::File { path: std::env::temp_dir(), source });
-            }
-            Err(error) => Err(format!("quantization: {error}")),
-        })
-    }
-
     /// Writes a candidate's model among the `models`; gives the file's SHA-256, or why there is none.
     pub fn export(
         &self,
@@ -97,7 +86,7 @@ impl Rounding {
         candidate: &Candidate,
         models: &Path,
     ) -> Result<Result<String, String>, StudyError> {
-        let model = match self.model(plan, candidate)? {
+        let model = match told(self.float(candidate).and_then(|float| self.rounded(plan, candidate, &float)))? {
             Ok(model) => model,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -107,35 +96,30 @@ impl Rounding {
 
     /// How good a candidate's model is on the validation samples.
     pub fn metrics(&self, plan: &Plan, candidate: &Candidate) -> Result<Result<Metrics, String>, StudyError> {
-        let model = match self.model(plan, candidate)? {
-            Ok(model) => model,
+        let outputs = || {
+            let float = self.float(candidate)?;
+            let model = self.rounded(plan, candidate, &float)?;
+            self.runner.outputs(&model.bytes, &Feed::new(&float, &self.data, self.validation.clone())?)
+        };
+        let rows = match told(outputs())? {
+            Ok(rows) => rows,
             Err(reason) => return Ok(Err(reason)),
         };
-        let predictions = || -> Result<Predictions, String> {
-            let feed = self.feed(&self.float(candidate)?, self.validation.clone())?;
-            let rows = self.runner.outputs(&model.bytes, &feed).map_err(|error| error.to_string())?;
-            let classes = rows.first().map_or(0, Vec::len);
-            let labels = self.validation.labels();
-            Predictions::new(classes, rows.concat(), labels).map_err(|error| error.to_string())
-        };
+        let classes = rows.first().map_or(0, Vec::len);
+        let predictions = Predictions::new(classes, rows.concat(), self.validation.labels());
         // The temperature is in the model.
-        Ok(predictions().map(|predictions| predictions.metrics(1.0)))
+        Ok(predictions.map(|predictions| predictions.metrics(1.0)).map_err(|error| error.to_string()))
     }
 
     fn path(&self, of_floats: &ArchId) -> PathBuf {
         self.folder.join(super::model_file(of_floats))
     }
 
-    fn float(&self, candidate: &Candidate) -> Result<FloatModel, String> {
-        FloatModel::read(&self.path(&candidate.record.arch_id.architecture())).map_err(|error| error.to_string())
+    fn float(&self, candidate: &Candidate) -> Result<FloatModel, QuantizeError> {
+        FloatModel::read(&self.path(&candidate.record.arch_id.architecture()))
     }
 
-    fn feed(&self, model: &FloatModel, part: Part) -> Result<Feed, String> {
-        Feed::new(model, &self.data, part).map_err(|error| error.to_string())
-    }
-
-    fn rounded(&self, plan: &Plan, candidate: &Candidate) -> Result<OnnxModel, QuantizeError> {
-        let float = FloatModel::read(&self.path(&candidate.record.arch_id.architecture()))?;
+    fn rounded(&self, plan: &Plan, candidate: &Candidate, float: &FloatModel) -> Result<OnnxModel, QuantizeError> {
         let graph = candidate.sound().expect("what is rounded is sound");
         let layers = layers_of(&plan.space, &candidate.record.genotype, graph);
         let QuantizationSection { activations, range, reduce_range, .. } = self.section;
@@ -144,7 +128,7 @@ impl Rounding {
         if scheme.layers.is_empty() {
             return with_metadata(&float.folded(), &[architecture]);
         }
-        let model = float.quantize(&self.ranges(&float)?, &scheme)?;
+        let model = float.quantize(&self.ranges(float)?, &scheme)?;
         let said = json!({
             "precision": "int8", "range": range, "activations": activations, "layers": scheme.layers,
             "calibration_samples": self.calibration.len(), "calibration_sha256": self.data.sha256(),
@@ -166,6 +150,14 @@ impl Rounding {
         let text = serde_json::to_vec(&ranges).expect("names and finite numbers are JSON");
         files::write_whole(&path, &text).map_err(QuantizeError::Temporary)?;
         Ok(ranges)
+    }
+}
+
+/// What came of a candidate's model, or why there is none; a full disk is not its fault.
+fn told<T>(found: Result<T, QuantizeError>) -> Result<Result<T, String>, StudyError> {
+    match found {
+        Err(QuantizeError::Temporary(source)) => Err(StudyError::File { path: std::env::temp_dir(), source }),
+        found => Ok(found.map_err(|error| format!("quantization: {error}"))),
     }
 }
 
