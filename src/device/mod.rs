@@ -9,7 +9,11 @@ mod local;
 mod message;
 mod pin;
 mod profile;
+pub(crate) mod remote;
 mod replay;
+#[cfg_attr(not(target_os = "linux"), path = "sandbox_off.rs")]
+pub mod sandbox;
+mod scorer;
 mod table;
 pub mod worker;
 
@@ -17,11 +21,14 @@ pub use crate::onnx::Precision;
 pub use local::LocalDevice;
 pub use message::Stage;
 pub use profile::{Budget, HardwareProfile, Limits, Location, ProfileError};
+pub use remote::{AgentDevice, AgentState, Heartbeat, Registration, profile as agent_profile};
+pub(crate) use scorer::Scorer;
 pub use replay::{Record, ReplayDevice};
 pub use table::{LatencyCsv, LatencyRow, read_latencies};
 
 use crate::genotype::ArchId;
 use crate::latency::Measurement;
+use crate::nats::{NatsError, NatsOptions};
 use crate::onnx::OnnxError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -67,6 +74,20 @@ pub trait Device: Send {
         jobs.iter().map(|job| self.measure(job)).collect()
     }
 
+    /// Says that what was measured of `jobs` is stored, so that a device which keeps answers may forget them.
+    fn stored(&mut self, _jobs: &[Job]) {}
+
+    /// Another handle of the same device for another thread, if it is a machine of its own: what it measures and what
+    /// is computed here do not disturb each other.
+    fn elsewhere(&self) -> Option<Box<dyn Device>> {
+        None
+    }
+
+    /// The runtime and its version, once a [`check`](Self::check) has found it.
+    fn runtime(&self) -> Option<String> {
+        None
+    }
+
     /// Writes what the device's runtime makes of a model (operators fused, layouts chosen) as an ONNX file at `output`.
     ///
     /// # Errors
@@ -84,16 +105,27 @@ pub struct OpenOptions {
     pub executable: Option<PathBuf>,
     /// The runtime's library, before the profile's.
     pub library: Option<PathBuf>,
+    /// The one folder that the worker may write to, for models of strangers; it has the run of the machine where absent.
+    pub sandbox: Option<PathBuf>,
+    /// Where agents are reached; the environment says what is absent.
+    pub nats: NatsOptions,
+    /// Who asks agents: answers belong to a client, and wait for one of the same name. A new one where absent.
+    pub client: Option<String>,
 }
 
 /// Gets the device of `profile` ready.
 ///
 /// # Errors
-/// If it is a replay whose records can't be read, or a table, which runs no model.
+/// If it is a replay whose records can't be read, an agent that can't be reached, or a table, which runs no model.
 pub fn open(profile: HardwareProfile, options: OpenOptions) -> Result<Box<dyn Device>, DeviceError> {
     Ok(match profile.location {
         Location::Local => Box::new(LocalDevice::new(profile, options)),
         Location::Replay { .. } => Box::new(ReplayDevice::new(profile)?),
+        Location::Agent { ref name, .. } => {
+            let client = options.client.unwrap_or_else(|| format!("once-{:016x}", rand::random::<u64>()));
+            let client = format!("{client}-{name}");
+            Box::new(AgentDevice::open(profile, &client, &options.nats)?)
+        }
         Location::Table { file, .. } => {
             let reason = "a table of latencies answers for architectures in a search, it runs no model".to_owned();
             return Err(DeviceError::Records { study: file, reason });
@@ -171,6 +203,9 @@ pub enum DeviceError {
         /// Name of the profile.
         profile: String,
     },
+    /// The server that agents are reached through can't be used.
+    #[error(transparent)]
+    Nats(NatsError),
     /// The file is no ONNX model.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
@@ -195,20 +230,24 @@ pub enum DeviceError {
 impl DeviceError {
     /// Whether it is the user's input that is at fault: the model, or the records of a replay.
     pub fn is_input(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Refused(_)
-                | Self::UnsupportedOperator { .. }
-                | Self::Onnx(_)
-                | Self::Records { .. }
-                | Self::NoRecord { .. }
-                | Self::Table(_)
-        )
+            | Self::UnsupportedOperator { .. }
+            | Self::Onnx(_)
+            | Self::Records { .. }
+            | Self::NoRecord { .. }
+            | Self::Table(_) => true,
+            Self::Nats(error) => error.is_input(),
+            _ => false,
+        }
     }
 
     /// Whether another model would fail as well.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::NoWorker { .. } | Self::Unavailable { .. } | Self::Records { .. } | Self::Table(_))
+        matches!(
+            self,
+            Self::NoWorker { .. } | Self::Unavailable { .. } | Self::Records { .. } | Self::Table(_) | Self::Nats(_)
+        )
     }
 }
 

@@ -70,6 +70,14 @@ pub enum Location {
         /// Which device's records; needed where they are of several.
         device: Option<String>,
     },
+    /// Elsewhere: agents of this name, behind a NATS server.
+    Agent {
+        /// The name that its agents were given.
+        name: String,
+        /// What it was found to be; filled in when it is looked up.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fingerprint: Option<String>,
+    },
     /// Nowhere: a CSV of architectures and latencies answers.
     Table {
         /// The file; relative to the profile's own.
@@ -384,7 +392,7 @@ mod tests {
     fn a_misspelt_location_is_named() {
         check(
             "location: locl",
-            "dir/a.yaml:3:11: location: unknown variant `locl`, expected one of `local`, `replay`, `table`; did you mean `local`?",
+            "dir/a.yaml:3:11: location: unknown variant `locl`, expected one of `local`, `replay`, `agent`, `table`; did you mean `local`?",
         );
         check(
             "location: {replay: {studdy: a}}",
@@ -392,7 +400,7 @@ mod tests {
         );
         check(
             "location: {reply: {study: a}}",
-            "dir/a.yaml:3:12: location: unknown variant `reply`, expected one of `local`, `replay`, `table`; did you mean `replay`?",
+            "dir/a.yaml:3:12: location: unknown variant `reply`, expected one of `local`, `replay`, `agent`, `table`; did you mean `replay`?",
         );
     }
 

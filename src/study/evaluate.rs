@@ -1,10 +1,12 @@
 //! From genotypes to finished trials: score, export, estimate, measure, store.
 //!
 //! Candidates of a batch are scored in parallel, then exported in parallel, then measured together in turns, so that on a
-//! host that is its own target nothing else runs while something is measured.
+//! host that is its own target nothing else runs while something is measured. Devices elsewhere measure on while the next
+//! batch is scored.
 
 use super::accuracy::{ACCURACY, Accuracies, ECE};
 use super::candidate::Candidate;
+use super::flight::Flight;
 use super::latency::{Latencies, Latency, known};
 use super::progress::{Event, Observer};
 use super::reference::{reference, score_in_parallel};
@@ -24,6 +26,24 @@ use std::time::Instant;
 
 /// Most candidates that are measured together: between two such groups a study can be interrupted.
 const TOGETHER: usize = 8;
+/// Most batches that are under way where devices elsewhere measure.
+const FLYING: usize = 4;
+
+/// What of a batch was scored, and how long it took.
+pub(super) struct Scored {
+    ids: HashSet<ArchId>,
+    seconds: f64,
+}
+
+/// A batch of candidates on its way.
+pub(super) struct Batch {
+    candidates: Vec<Candidate>,
+    scored: Scored,
+    /// What devices elsewhere have been asked.
+    flights: Vec<Flight>,
+    /// Seconds that were spent on it so far; what others did meanwhile is not its own.
+    spent_s: f64,
+}
 
 /// What turns genotypes into trials.
 pub(super) struct Evaluator<'a> {
@@ -39,8 +59,6 @@ pub(super) struct Evaluator<'a> {
     latencies: Vec<Latencies>,
     /// Where accuracy is an objective.
     accuracies: Option<Accuracies>,
-    /// When the batch that is being evaluated began, what was scored for it, and in how many seconds.
-    batch: (Instant, HashSet<ArchId>, f64),
 }
 
 impl<'a> Evaluator<'a> {
@@ -69,8 +87,8 @@ impl<'a> Evaluator<'a> {
         let quality = Quality::new(&plan.recipe, &sample);
         store.put_fact("quality", &QualityFacts::new(plan.recipe.name, &quality))?;
         let indicators = indicator::distinct(indicator::teg().into_iter().chain(quality.indicators()));
-        let (models, batch) = (folder.join(MODELS), (Instant::now(), HashSet::new(), 0.0));
-        Ok(Some(Self { plan, store, models, options, probes, quality, indicators, latencies, accuracies, batch }))
+        let models = folder.join(MODELS);
+        Ok(Some(Self { plan, store, models, options, probes, quality, indicators, latencies, accuracies }))
     }
 
     /// The trials of a sampler that earlier runs finished.
@@ -83,12 +101,23 @@ impl<'a> Evaluator<'a> {
         self.store
     }
 
-    /// Scores those of `genotypes` that have no scores yet, in parallel. False if the observer interrupted it.
-    pub(super) fn score(&mut self, genotypes: &[Genotype], observer: &mut dyn Observer) -> Result<bool, StudyError> {
+    /// How many batches may be under way: what is proposed next may depend on what is known, but not on who measures it.
+    pub(super) fn most_batches(&self) -> usize {
+        let mixed = self.latencies.iter().any(|latencies| latencies.planned.source == LatencySource::Mixed);
+        let elsewhere = self.latencies.iter().any(Latencies::is_elsewhere);
+        if elsewhere && !mixed { FLYING } else { 1 }
+    }
+
+    /// Scores those of `genotypes` that have no scores yet, in parallel. None if the observer interrupted it.
+    pub(super) fn score(
+        &mut self,
+        genotypes: &[Genotype],
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Scored>, StudyError> {
+        let begun = Instant::now();
         if self.latencies.is_empty() && !genotypes.is_empty() {
             self.latencies = opened(self.plan, self.store, self.options)?;
         }
-        self.batch = (Instant::now(), HashSet::new(), 0.0);
         let mut unknown: Vec<(ArchId, &Genotype)> = vec![];
         for genotype in genotypes {
             if let Some(id) = self.plan.space.id(genotype).map(|id| id.architecture())
@@ -112,40 +141,64 @@ impl<'a> Evaluator<'a> {
                 Ok(())
             },
         )?;
-        self.batch.1 = unknown.into_iter().map(|(id, _)| id).collect();
-        self.batch.2 = self.batch.0.elapsed().as_secs_f64();
-        Ok(finished)
+        let ids = unknown.into_iter().map(|(id, _)| id).collect();
+        Ok(finished.then(|| Scored { ids, seconds: begun.elapsed().as_secs_f64() }))
     }
 
-    /// Evaluates candidates whose scores are there, and stores their trials, which are numbered from `first`. None if the
-    /// observer interrupted it: what was measured is kept. `front` is what the sampler has found so far.
-    pub(super) fn trials(
+    /// Begins to evaluate candidates whose scores are there, whose trials are numbered from `first`: all that is done here, and
+    /// asks devices elsewhere. None if the observer interrupted it: what was measured is kept. `front` is what the sampler has
+    /// found so far.
+    pub(super) fn begin(
         &mut self,
         (sampler, first): (&str, usize),
-        genotypes: &[Genotype],
+        (genotypes, scored): (&[Genotype], Scored),
         front: &ParetoFront<ArchId>,
         observer: &mut dyn Observer,
-    ) -> Result<Option<Vec<TrialRecord>>, StudyError> {
+    ) -> Result<Option<Batch>, StudyError> {
+        let begun = Instant::now();
         let candidate = |(at, genotype): (usize, &Genotype)| {
             Candidate::new(self.plan, self.store, (sampler, (first + at) as u64), genotype)
         };
-        let mut batch: Vec<Candidate> = genotypes.iter().enumerate().map(candidate).collect::<Result<_, _>>()?;
-        self.estimate(&mut batch)?;
-        if !self.train(&mut batch, observer)? {
+        let candidates: Vec<Candidate> = genotypes.iter().enumerate().map(candidate).collect::<Result<_, _>>()?;
+        let mut batch = Batch { candidates, spent_s: scored.seconds, scored, flights: vec![] };
+        self.estimate(&mut batch.candidates)?;
+        if !self.train(&mut batch.candidates, observer)? {
             return Ok(None);
         }
         if self.plan.sources.contains(&Source::Size) {
-            self.export(&mut batch, None)?;
+            self.export(&mut batch.candidates, None)?;
         }
         if !self.measure(&mut batch, front, observer)? {
             return Ok(None);
         }
-        if self.latencies.iter().all(|latencies| !latencies.measures()) {
-            self.export(&mut batch, None)?;
+        batch.spent_s += begun.elapsed().as_secs_f64();
+        Ok(Some(batch))
+    }
+
+    /// Waits for what devices elsewhere were asked, and stores the batch's trials. None if the observer interrupted it: what
+    /// they answer is there when the study goes on.
+    pub(super) fn finish(
+        &mut self,
+        mut batch: Batch,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Vec<TrialRecord>>, StudyError> {
+        let begun = Instant::now();
+        for flight in std::mem::take(&mut batch.flights) {
+            let (waited, at, places) = (Instant::now(), flight.device, flight.places.clone());
+            let Some(outcomes) = flight.land(observer) else { return Ok(None) };
+            let mut chosen = chosen(&mut batch.candidates, &places);
+            self.latencies[at].take(self.store, &mut chosen, outcomes, &self.models)?;
+            // Others loaded and measured; here, all of it was waiting for them.
+            let share = waited.elapsed().as_secs_f64() / places.len().max(1) as f64;
+            chosen.iter_mut().for_each(|candidate| candidate.record.seconds.measuring_s += share);
         }
-        self.share_time(&mut batch);
+        if self.latencies.iter().all(|latencies| !latencies.measures()) {
+            self.export(&mut batch.candidates, None)?;
+        }
+        batch.spent_s += begun.elapsed().as_secs_f64();
+        batch.share_time();
         let mut records = vec![];
-        for candidate in batch {
+        for candidate in batch.candidates {
             let state = match self.objectives(&candidate)? {
                 Ok(objectives) => TrialState::Complete { objectives },
                 Err(reason) => TrialState::Failed { reason },
@@ -189,10 +242,10 @@ impl<'a> Evaluator<'a> {
         Ok(true)
     }
 
-    /// Measures what is to be measured, on all devices. False if the observer interrupted it.
+    /// Measures what is to be measured, on all devices, or asks those that are elsewhere. False if the observer interrupted it.
     fn measure(
         &mut self,
-        batch: &mut [Candidate],
+        Batch { candidates: batch, flights, .. }: &mut Batch,
         front: &ParetoFront<ArchId>,
         observer: &mut dyn Observer,
     ) -> Result<bool, StudyError> {
@@ -202,7 +255,14 @@ impl<'a> Evaluator<'a> {
             if planned.source == LatencySource::Measured && self.latencies[at].measures() {
                 let profile = planned.profile.clone();
                 batch.iter_mut().for_each(|candidate| candidate.within_memory(&profile));
-                if !self.measure_on(at, batch, &everywhere, observer)? {
+                let open = self.unmeasured(at, batch, &everywhere)?;
+                if !open.is_empty()
+                    && let Some(device) = self.latencies[at].elsewhere()
+                {
+                    observer.on(&Event::Measuring { done: 0, together: open.len(), total: open.len() });
+                    let jobs = Latencies::jobs(&chosen(batch, &open), &self.models);
+                    flights.push(Flight::begin(at, device, open, jobs));
+                } else if !self.measure_on(at, batch, &open, observer)? {
                     return Ok(false);
                 }
             }
@@ -217,7 +277,8 @@ impl<'a> Evaluator<'a> {
                 return Ok(true);
             }
             for &at in &mixed {
-                if !self.measure_on(at, batch, &group, observer)? {
+                let open = self.unmeasured(at, batch, &group)?;
+                if !self.measure_on(at, batch, &open, observer)? {
                     return Ok(false);
                 }
             }
@@ -284,21 +345,14 @@ impl<'a> Evaluator<'a> {
         Ok(super::vector_of(&self.plan.objectives, &objectives))
     }
 
-    /// Exports and measures those of `wanted` that have no measurement on the device at `at`. False if the observer
-    /// interrupted it.
-    fn measure_on(
-        &mut self,
-        at: usize,
-        batch: &mut [Candidate],
-        wanted: &[usize],
-        observer: &mut dyn Observer,
-    ) -> Result<bool, StudyError> {
-        let device = self.latencies[at].name().to_owned();
+    /// Those of `wanted` that have no measurement on the device at `at`, exported.
+    fn unmeasured(&self, at: usize, batch: &mut [Candidate], wanted: &[usize]) -> Result<Vec<usize>, StudyError> {
+        let device = self.latencies[at].name();
         let mut open: Vec<usize> = vec![];
         for &place in wanted {
             let id = &batch[place].record.arch_id;
             let twice = open.iter().any(|&other| batch[other].record.arch_id == *id);
-            match self.store.measurement(id, &device)? {
+            match self.store.measurement(id, device)? {
                 Some(known) => batch[place].record.model_sha256 = Some(known.model_sha256),
                 None if batch[place].sound().is_some() && !twice => open.push(place),
                 None => {}
@@ -309,14 +363,24 @@ impl<'a> Evaluator<'a> {
             batch[place].within_size(&self.latencies[at].planned.profile, &self.models)?;
         }
         open.retain(|&place| batch[place].sound().is_some());
+        Ok(open)
+    }
+
+    /// Measures candidates that are exported on the device at `at`. False if the observer interrupted it.
+    fn measure_on(
+        &mut self,
+        at: usize,
+        batch: &mut [Candidate],
+        open: &[usize],
+        observer: &mut dyn Observer,
+    ) -> Result<bool, StudyError> {
         for (done, group) in open.chunks(TOGETHER).enumerate() {
             if observer.interrupted() {
                 return Ok(false);
             }
             observer.on(&Event::Measuring { done: done * TOGETHER, together: group.len(), total: open.len() });
             let begin = Instant::now();
-            let chosen = batch.iter_mut().enumerate().filter(|(place, _)| group.contains(place));
-            let mut chosen: Vec<&mut Candidate> = chosen.map(|(_, candidate)| candidate).collect();
+            let mut chosen = chosen(batch, group);
             let loading_s = self.latencies[at].measure(self.store, &mut chosen, &self.models)?;
             let measuring_s = (begin.elapsed().as_secs_f64() - loading_s.iter().sum::<f64>()).max(0.0);
             for (candidate, loading_s) in chosen.iter_mut().zip(loading_s) {
@@ -382,18 +446,25 @@ impl<'a> Evaluator<'a> {
         }
         Ok(Ok(objectives))
     }
+}
 
-    /// Gives each trial of the batch its share of the time that has passed since the batch began.
-    fn share_time(&self, batch: &mut [Candidate]) {
-        let (begun, scored, scoring_s) = &self.batch;
+impl Batch {
+    /// Gives each trial its share of the time that was spent on all of them.
+    fn share_time(&mut self) {
+        let (batch, Scored { ids, seconds }) = (&mut self.candidates, &self.scored);
         let mut scored_here: Vec<&mut Candidate> =
-            batch.iter_mut().filter(|candidate| scored.contains(&candidate.record.arch_id.architecture())).collect();
-        let share = scoring_s / scored_here.len().max(1) as f64;
+            batch.iter_mut().filter(|candidate| ids.contains(&candidate.record.arch_id.architecture())).collect();
+        let share = seconds / scored_here.len().max(1) as f64;
         scored_here.iter_mut().for_each(|candidate| candidate.record.seconds.scoring_s += share);
-        let spent: f64 = batch.iter().map(|candidate| candidate.record.seconds.total_s()).sum();
-        let waiting_s = (begun.elapsed().as_secs_f64() - spent).max(0.0) / batch.len().max(1) as f64;
+        let known: f64 = batch.iter().map(|candidate| candidate.record.seconds.total_s()).sum();
+        let waiting_s = (self.spent_s - known).max(0.0) / batch.len().max(1) as f64;
         batch.iter_mut().for_each(|candidate| candidate.record.seconds.waiting_s = waiting_s);
     }
+}
+
+/// The candidates at these places, in their order in the batch.
+fn chosen<'a>(batch: &'a mut [Candidate], places: &[usize]) -> Vec<&'a mut Candidate> {
+    batch.iter_mut().enumerate().filter(|(place, _)| places.contains(place)).map(|(_, candidate)| candidate).collect()
 }
 
 /// What answers for the plan's devices, found to work.

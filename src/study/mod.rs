@@ -7,6 +7,7 @@ mod accuracy;
 mod candidate;
 mod estimator;
 mod evaluate;
+mod flight;
 mod front;
 mod latency;
 mod metrics;
@@ -31,6 +32,7 @@ pub use remembered::{Remembered, RememberedLatency, remembered};
 use crate::device::{DeviceError, OpenOptions, ProfileError};
 use crate::difference::{Difference, difference};
 use crate::files;
+use crate::genotype::Genotype;
 use crate::indicator::IndicatorError;
 use crate::lut::LutError;
 use crate::objective::{ObjectiveVector, Objectives};
@@ -40,9 +42,9 @@ use crate::sampler::Sampler;
 use crate::space::{Decision, SpaceError};
 use crate::yaml::YamlError;
 pub(crate) use candidate::model_file;
-use evaluate::Evaluator;
+use evaluate::{Batch, Evaluator};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use store::{Store, StoreError, TrialRecord, TrialState};
 use tracker::Tracker;
@@ -190,6 +192,15 @@ impl Study {
                 store.put_new_facts(&[("study", facts), ("config", fingerprint)])?;
             }
         }
+        let client = match store.fact("client")? {
+            Some(client) => client,
+            None => {
+                let client = format!("study-{:016x}", rand::random::<u64>());
+                store.put_fact("client", &client)?;
+                client
+            }
+        };
+        let options = OpenOptions { nats: plan.config.nats.clone(), client: Some(client), ..options };
         Ok(Self { plan, folder: folder.to_owned(), store, options })
     }
 
@@ -267,7 +278,8 @@ pub(crate) fn repeated(sampler: &str, repeat: usize) -> String {
     if repeat == 0 { sampler.to_owned() } else { format!("{sampler}#{}", repeat + 1) }
 }
 
-/// Asks, evaluates, stores, tells, until the budget is spent or the space exhausted.
+/// Asks, evaluates, stores, tells, until the budget is spent or the space exhausted. Where devices elsewhere measure, the
+/// next batches are under way meanwhile, as far as the sampler proposes them; trials are stored and told in the order of asking.
 fn drive(
     (role, repeat): (Role, usize),
     mut sampler: Box<dyn Sampler>,
@@ -278,35 +290,36 @@ fn drive(
     let name = repeated(sampler.name(), repeat);
     let trials = tracker.plan.config.search.trials;
     let stored = evaluator.stored(&name)?;
-    let mut done = 0;
-    while done < trials {
-        let batch = sampler.ask((trials - done).min(BATCH));
-        if batch.is_empty() {
-            break;
-        }
-        let known = stored.iter().skip(done).take(batch.len());
-        if let Some((record, genotype)) = known.zip(&batch).find(|(record, genotype)| record.genotype != **genotype) {
-            return Err(StudyError::Diverged {
-                folder: tracker.folder.clone(),
-                sampler: name,
-                number: record.number,
-                found: record.arch.clone(),
-                asked: tracker.plan.space.arch(genotype),
-            });
-        }
-        let unknown = stored.len().saturating_sub(done).min(batch.len());
-        if !evaluator.score(&batch[unknown..], observer)? {
-            return Ok(Outcome::Interrupted);
-        }
-        let mut records: Vec<TrialRecord> = stored[done.min(stored.len())..][..unknown].to_vec();
-        if unknown < batch.len() {
-            let (place, front) = ((name.as_str(), done + unknown), tracker.front((role, repeat)));
-            let Some(new) = evaluator.trials(place, &batch[unknown..], front, observer)? else {
-                return Ok(Outcome::Interrupted);
+    let (mut asked, mut done) = (0, 0);
+    let mut under_way: VecDeque<UnderWay> = VecDeque::new();
+    loop {
+        while asked < trials && (under_way.is_empty() || under_way.len() < evaluator.most_batches()) {
+            let batch = sampler.ask((trials - asked).min(BATCH));
+            if batch.is_empty() {
+                break;
+            }
+            let known = &stored[asked.min(stored.len())..(asked + batch.len()).min(stored.len())];
+            check(tracker, &name, known, &batch)?;
+            let new = &batch[known.len()..];
+            let Some(scored) = evaluator.score(new, observer)? else { return Ok(Outcome::Interrupted) };
+            let evaluated = if new.is_empty() {
+                None
+            } else {
+                let (place, front) = ((name.as_str(), asked + known.len()), tracker.front((role, repeat)));
+                let Some(begun) = evaluator.begin(place, (new, scored), front, observer)? else {
+                    return Ok(Outcome::Interrupted);
+                };
+                Some(begun)
             };
+            asked += batch.len();
+            under_way.push_back(UnderWay { known: known.to_vec(), genotypes: batch, evaluated });
+        }
+        let Some(UnderWay { known: mut records, genotypes, evaluated }) = under_way.pop_front() else { break };
+        if let Some(batch) = evaluated {
+            let Some(new) = evaluator.finish(batch, observer)? else { return Ok(Outcome::Interrupted) };
             records.extend(new);
         }
-        for (genotype, record) in batch.iter().zip(records) {
+        for (genotype, record) in genotypes.iter().zip(records) {
             let vector = vector(&tracker.plan.objectives, &record);
             sampler.tell(genotype, vector.as_ref());
             done += 1;
@@ -317,6 +330,29 @@ fn drive(
         tracker.end_of_batch(evaluator)?;
     }
     Ok(Outcome::Finished)
+}
+
+/// What a sampler has asked for and was not told yet.
+struct UnderWay {
+    /// The trials that an earlier run finished, the first ones.
+    known: Vec<TrialRecord>,
+    genotypes: Vec<Genotype>,
+    /// The others.
+    evaluated: Option<Batch>,
+}
+
+/// Whether stored trials are what the sampler asks for now.
+fn check(tracker: &Tracker, name: &str, known: &[TrialRecord], batch: &[Genotype]) -> Result<(), StudyError> {
+    match known.iter().zip(batch).find(|(record, genotype)| record.genotype != **genotype) {
+        None => Ok(()),
+        Some((record, genotype)) => Err(StudyError::Diverged {
+            folder: tracker.folder.clone(),
+            sampler: name.to_owned(),
+            number: record.number,
+            found: record.arch.clone(),
+            asked: tracker.plan.space.arch(genotype),
+        }),
+    }
 }
 
 /// Most candidates that are scored together, before they are measured.

@@ -4,8 +4,8 @@ use super::accuracy::{ACCURACY, ECE, PlannedAccuracy};
 use super::metrics::metrics;
 use super::store::Store;
 use super::{LATENCY, StudyError};
-use crate::config::{ControlSection, LatencySection, LatencySource, ObjectiveSection, SpaceSection, StudyConfig};
-use crate::device::{HardwareProfile, Location, OpenOptions};
+use crate::config::{ControlSection, DeviceSection, ScoringSection, LatencySection, LatencySource, ObjectiveSection, SpaceSection, StudyConfig};
+use crate::device::{self, HardwareProfile, Location, OpenOptions};
 use crate::indicator::Settings;
 use crate::lut::LatencyTable;
 use crate::objective::{Direction, Objective, Objectives};
@@ -93,7 +93,8 @@ impl Plan {
     ///
     /// # Errors
     /// If its space or one of its profiles is refused, or a value is out of its range.
-    pub fn resolve(config: StudyConfig, folder: &Path) -> Result<Self, StudyError> {
+    pub fn resolve(mut config: StudyConfig, folder: &Path) -> Result<Self, StudyError> {
+        config.nats = config.nats.beside(folder);
         let wrong = |reason: String| StudyError::Config { path: PathBuf::new(), reason };
         if config.study.is_empty() || config.study.contains(['/', '\\']) || config.study.starts_with('.') {
             return Err(wrong(format!("study: `{}` can't be the name of a folder", config.study)));
@@ -124,7 +125,11 @@ impl Plan {
             let (mut objective, source) = match section {
                 ObjectiveSection::Quality => (Objective::new("quality", Direction::Maximize), Source::Quality),
                 ObjectiveSection::Latency(latency) => {
-                    let mut profile = HardwareProfile::find(&beside(folder, &latency.device))?;
+                    let elsewhere = config.devices.iter().any(|device| device.agent == latency.device);
+                    let mut profile = match elsewhere {
+                        true => device::agent_profile(&latency.device, &config.nats)?,
+                        false => HardwareProfile::find(&beside(folder, &latency.device))?,
+                    };
                     let name = profile.name.clone();
                     if let Some(protocol) = &latency.protocol {
                         protocol.check().map_err(|error| wrong(format!("objectives: latency: {error}")))?;
@@ -194,6 +199,13 @@ impl Plan {
             if section.calibration == 0 {
                 return Err(wrong("quantization.calibration: 0, expected 1 or more samples".to_owned()));
             }
+        }
+        let unused = config.devices.iter().find(|one| devices.iter().all(|device| device.profile.name != one.agent));
+        if let Some(DeviceSection { agent }) = unused {
+            return Err(wrong(format!("devices: no objective is the latency of `{agent}`")));
+        }
+        if config.scoring == ScoringSection::Agents && settings.data.is_some() {
+            return Err(wrong("scoring: images of `indicators.data` are not sent to agents, expected `here`".to_owned()));
         }
         let objectives = Objectives::new(objectives).map_err(|error| wrong(format!("objectives: {error}")))?;
         let plan = Self { space: Arc::new(space), settings, recipe, objectives, sources, devices, accuracy, config };
