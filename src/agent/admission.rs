@@ -1,9 +1,9 @@
 //! What an agent takes: jobs and models of strangers, checked before anything else looks at them.
 
-use super::within;
 use crate::device::Limits;
 use crate::device::remote::message::MeasureWork;
 use crate::genotype::hex;
+use crate::latency::Protocol;
 use crate::onnx;
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -87,5 +87,23 @@ impl Admission {
             Some(node) => Err(format!("operator `{:.80}` of domain `{:.80}`", node.op_type, node.domain)),
             None => Ok(()),
         }
+    }
+}
+
+/// Whether `protocol` asks for no more than a measurement may take.
+fn within(protocol: &Protocol, limit_s: f64) -> Result<(), String> {
+    protocol.check().map_err(|error| error.to_string())?;
+    let asked = [
+        ("warm_up_s", protocol.warm_up_s),
+        ("budget_s", protocol.budget_s),
+        ("min_round_s", protocol.min_round_s),
+        ("sustained_s", protocol.sustained_s),
+        ("streams_s", if protocol.streams > 1 { protocol.streams_s } else { 0.0 }),
+    ];
+    match asked.into_iter().find(|(_, seconds)| !(0.0..=limit_s).contains(seconds)) {
+        Some((field, seconds)) => {
+            Err(format!("protocol.{field}: {seconds}, this agent's `limits.time_s` is {limit_s}"))
+        }
+        None => Ok(()),
     }
 }

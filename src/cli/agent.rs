@@ -149,7 +149,9 @@ fn describe(event: &AgentEvent) -> String {
             format!("{agent} is ready (fingerprint {fingerprint}, sandbox: {sandbox})")
         }
         AgentEvent::Answered { job, seconds, failed: None } => format!("{job} answered in {seconds:.2} s"),
-        AgentEvent::Answered { job, seconds, failed: Some(reason) } => format!("{job} failed in {seconds:.2} s: {reason}"),
+        AgentEvent::Answered { job, seconds, failed: Some(reason) } => {
+            format!("{job} failed in {seconds:.2} s: {reason}")
+        }
         AgentEvent::Dead { reason } => format!("a message that is no job any more: {reason}"),
     }
 }

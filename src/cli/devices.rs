@@ -49,7 +49,16 @@ fn table(found: &[DeviceStatus]) -> Table {
             let version = version.or_else(|| device.registration.as_ref().map(|found| found.tegu.clone()));
             let agent = agent.map_or(["none".to_owned(), "-".to_owned(), "-".to_owned(), "-".to_owned()], columns);
             let [name, state, done, heartbeat] = agent;
-            [device.device.clone(), what.clone(), queue.clone(), name, version.unwrap_or_default(), state, done, heartbeat]
+            [
+                device.device.clone(),
+                what.clone(),
+                queue.clone(),
+                name,
+                version.unwrap_or_default(),
+                state,
+                done,
+                heartbeat,
+            ]
         };
         if device.agents.is_empty() {
             table.add_row(row(None));

@@ -3,8 +3,8 @@
 use super::message::{PROTOCOL_VERSION, Reply, Request};
 use super::worker::Confinement;
 use super::{DeviceError, LastWords};
-use std::ffi::OsStr;
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -49,7 +49,10 @@ impl WorkerProcess {
         let mut command = Command::new(executable);
         command.arg("worker").envs(crate::runtime::WORKER_ENV.iter().copied());
         if let Some(Confinement { folder, readable }) = confinement {
-            command.arg("--sandbox").arg(folder).args(readable.iter().flat_map(|path| [OsStr::new("--readable"), path.as_os_str()]));
+            command
+                .arg("--sandbox")
+                .arg(folder)
+                .args(readable.iter().flat_map(|path| [OsStr::new("--readable"), path.as_os_str()]));
             // What a stranger's model may reach, it may tell.
             let secret = std::env::vars_os().map(|(name, _)| name);
             secret.filter(|name| name.to_string_lossy().starts_with("TEGU_NATS")).for_each(|name| {

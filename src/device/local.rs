@@ -6,8 +6,8 @@
 
 use super::batch::{Culprit, Ended, Loss, Outcomes, follow};
 use super::child::WorkerProcess;
-use super::worker::Confinement;
 use super::message::{CheckRequest, JobRequest, MeasureRequest, OptimizeRequest, Request, Setup};
+use super::worker::Confinement;
 use super::{Device, DeviceError, HardwareProfile, Job, OpenOptions, Stage};
 use crate::latency::statistics::median;
 use crate::latency::{Measurement, Pace, Protocol};
@@ -57,7 +57,8 @@ impl LocalDevice {
         }
         let executable = self.executable.clone().map_or_else(own_executable, Ok)?;
         let readable = self.library.as_deref().and_then(Path::parent).map(Path::to_owned);
-        let confinement = self.sandbox.clone().map(|folder| Confinement { folder, readable: readable.into_iter().collect() });
+        let confinement =
+            self.sandbox.clone().map(|folder| Confinement { folder, readable: readable.into_iter().collect() });
         WorkerProcess::start(&executable, confinement.as_ref())
     }
 

@@ -16,8 +16,8 @@
 //! ```
 
 use super::remote::message::{ScoreOutcomes, ScoreWork};
-use crate::network::Compute;
 use crate::latency::{Measurement, Protocol};
+use crate::network::Compute;
 use crate::runtime::{RuntimeKind, SessionOptions};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

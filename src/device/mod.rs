@@ -22,8 +22,8 @@ pub use local::LocalDevice;
 pub use message::Stage;
 pub use profile::{Budget, HardwareProfile, Limits, Location, ProfileError};
 pub use remote::{AgentDevice, AgentState, Heartbeat, Registration, profile as agent_profile};
-pub(crate) use scorer::Scorer;
 pub use replay::{Record, ReplayDevice};
+pub(crate) use scorer::Scorer;
 pub use table::{LatencyCsv, LatencyRow, read_latencies};
 
 use crate::genotype::ArchId;
@@ -113,6 +113,17 @@ pub struct OpenOptions {
     pub client: Option<String>,
 }
 
+/// The device of this name: `agent:NAME` is one elsewhere, anything else a [profile](HardwareProfile::find).
+///
+/// # Errors
+/// If there is none.
+pub fn find(name: &str, nats: &NatsOptions) -> Result<HardwareProfile, DeviceError> {
+    match name.strip_prefix("agent:") {
+        Some(kind) => agent_profile(kind, nats),
+        None => Ok(HardwareProfile::find(name)?),
+    }
+}
+
 /// Gets the device of `profile` ready.
 ///
 /// # Errors
@@ -122,7 +133,7 @@ pub fn open(profile: HardwareProfile, options: OpenOptions) -> Result<Box<dyn De
         Location::Local => Box::new(LocalDevice::new(profile, options)),
         Location::Replay { .. } => Box::new(ReplayDevice::new(profile)?),
         Location::Agent { ref name, .. } => {
-            let client = options.client.unwrap_or_else(|| format!("once-{:016x}", rand::random::<u64>()));
+            let client = options.client.unwrap_or_else(|| format!("{}{:016x}", remote::ONCE, rand::random::<u64>()));
             let client = format!("{client}-{name}");
             Box::new(AgentDevice::open(profile, &client, &options.nats)?)
         }
@@ -203,6 +214,9 @@ pub enum DeviceError {
         /// Name of the profile.
         profile: String,
     },
+    /// The profile is refused.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// The server that agents are reached through can't be used.
     #[error(transparent)]
     Nats(NatsError),
@@ -236,6 +250,7 @@ impl DeviceError {
             | Self::Onnx(_)
             | Self::Records { .. }
             | Self::NoRecord { .. }
+            | Self::Profile(_)
             | Self::Table(_) => true,
             Self::Nats(error) => error.is_input(),
             _ => false,

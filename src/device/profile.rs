@@ -69,6 +69,9 @@ pub enum Location {
         study: PathBuf,
         /// Which device's records; needed where they are of several.
         device: Option<String>,
+        /// Milliseconds that each answer takes, to rehearse a search; 0 where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pause_ms: Option<u64>,
     },
     /// Elsewhere: agents of this name, behind a NATS server.
     Agent {
@@ -379,7 +382,7 @@ mod tests {
     #[test]
     fn a_location_is_a_word_or_a_map() {
         let location = parse("location: {replay: {study: runs/a.jsonl}}").unwrap().location;
-        assert_eq!(location, Location::Replay { study: "dir/runs/a.jsonl".into(), device: None });
+        assert_eq!(location, Location::Replay { study: "dir/runs/a.jsonl".into(), device: None, pause_ms: None });
         assert_eq!(parse("location: local").unwrap().location, Location::Local);
         let profile = parse("location: {replay: {study: /a, device: b}}").unwrap();
         let json = serde_json::to_string(&profile).unwrap();
@@ -396,7 +399,7 @@ mod tests {
         );
         check(
             "location: {replay: {studdy: a}}",
-            "dir/a.yaml:3:21: location.replay: unknown field `studdy`, expected `study` or `device`; did you mean `study`?",
+            "dir/a.yaml:3:21: location.replay: unknown field `studdy`, expected one of `study`, `device`, `pause_ms`; did you mean `study`?",
         );
         check(
             "location: {reply: {study: a}}",

@@ -16,13 +16,31 @@ use std::path::{Path, PathBuf};
 
 /// Read by every program.
 const READ: [&str; 12] = [
-    "/usr", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime",
-    "/proc", "/sys", "/opt", "/dev/urandom",
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/lib32",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/proc",
+    "/sys",
+    "/opt",
+    "/dev/urandom",
 ];
 /// Read and written by every program, and by drivers of accelerators.
 const WRITE: [&str; 10] = [
-    "/dev/null", "/dev/zero", "/dev/shm", "/dev/dri", "/dev/kfd", "/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm",
-    "/dev/nvidia-uvm-tools", "/dev/adsprpc-smd",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/shm",
+    "/dev/dri",
+    "/dev/kfd",
+    "/dev/nvidia0",
+    "/dev/nvidiactl",
+    "/dev/nvidia-uvm",
+    "/dev/nvidia-uvm-tools",
+    "/dev/adsprpc-smd",
 ];
 /// The largest file that it may write.
 const LARGEST_FILE: u64 = 1 << 30;

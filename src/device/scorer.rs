@@ -67,7 +67,11 @@ impl Scorer {
                 return Err(DeviceError::TimeLimit { model: model.to_owned(), limit_s: time_s, stage: Stage::Run });
             }
             if worker.memory().is_some_and(|bytes| bytes > memory_mib.saturating_mul(1 << 20)) {
-                return Err(DeviceError::MemoryLimit { model: model.to_owned(), limit_mib: memory_mib, stage: Stage::Run });
+                return Err(DeviceError::MemoryLimit {
+                    model: model.to_owned(),
+                    limit_mib: memory_mib,
+                    stage: Stage::Run,
+                });
             }
         }
     }

@@ -12,8 +12,8 @@ use super::pin::pin_to;
 use crate::latency::Host;
 use crate::runtime::{self, LoadOptions, Runtime, RuntimeError, RuntimeKind, SessionOptions};
 use std::io::{self, BufRead, Write};
-use std::path::PathBuf;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::mpsc;
 use turns::Reference;
 

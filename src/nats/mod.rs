@@ -107,10 +107,18 @@ impl Connection {
             let connect = options.connect_options().await?.event_callback(log);
             connect.connect(servers).await.map_err(|error| unreachable(reason_of(&error)))
         })?;
-        let jetstream = async_nats::jetstream::new(client.clone());
-        runtime.block_on(async {
-            let missing = |error| unreachable(format!("JetStream is not there (nats-server -js): {error}"));
-            jetstream.query_account().await.map_err(missing)
+        let jetstream = runtime.block_on(async {
+            // It starts tasks of its own.
+            let jetstream = async_nats::jetstream::new(client.clone());
+            let missing = |reason: String| unreachable(format!("JetStream is not there (nats-server -js): {reason}"));
+            // Read as plain JSON: what versions of the server say of an account differs.
+            let said = client.request("$JS.API.INFO", Default::default()).await;
+            let said = said.map_err(|error| missing(error.to_string()))?;
+            let said: serde_json::Value = serde_json::from_slice(&said.payload).unwrap_or_default();
+            if let Some(error) = said.get("error") {
+                return Err(missing(error["description"].as_str().unwrap_or("refused").to_owned()));
+            }
+            Ok::<_, NatsError>(jetstream)
         })?;
         Ok(Self { client, jetstream, runtime })
     }
@@ -208,14 +216,22 @@ impl Server {
         made.map_err(|error| NatsError::request(format!("object store {bucket}"), error))
     }
 
-    /// A key-value bucket.
+    /// A key-value bucket. Its stream is made as the client library would, which first asks for figures of the account
+    /// that servers before 2.10 do not give.
     pub async fn bucket(&self, bucket: &str) -> Result<kv::Store, NatsError> {
-        if let Ok(store) = self.jetstream.get_key_value(bucket).await {
-            return Ok(store);
-        }
-        let config = kv::Config { bucket: bucket.to_owned(), history: 1, ..Default::default() };
-        let made = self.jetstream.create_key_value(config).await;
-        made.map_err(|error| NatsError::request(format!("bucket {bucket}"), error))
+        let config = Config {
+            name: format!("KV_{bucket}"),
+            subjects: vec![format!("$KV.{bucket}.>")],
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::New,
+            allow_rollup: true,
+            deny_delete: true,
+            allow_direct: true,
+            ..Config::default()
+        };
+        self.stream(config).await?;
+        let found = self.jetstream.get_key_value(bucket).await;
+        found.map_err(|error| NatsError::request(format!("bucket {bucket}"), error))
     }
 
     /// The consumer of a stream that all who share `name` take messages from, each of which is one's for `ack_wait`.

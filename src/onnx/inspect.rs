@@ -192,9 +192,11 @@ pub(crate) fn operator_nodes(graph: &GraphProto) -> Vec<OperatorNode> {
 
 /// The name of a tensor of `graph`, or of the bodies of its control flow, whose numbers are in another file.
 pub(crate) fn external_data(graph: &GraphProto) -> Option<&str> {
-    let outside = |tensor: &&TensorProto| tensor.data_location() == DataLocation::External || !tensor.external_data.is_empty();
+    let outside =
+        |tensor: &&TensorProto| tensor.data_location() == DataLocation::External || !tensor.external_data.is_empty();
     let attributes = || graph.node.iter().flat_map(|node| &node.attribute);
-    let own = graph.initializer.iter().chain(attributes().flat_map(|attribute| attribute.t.iter().chain(&attribute.tensors)));
+    let own =
+        graph.initializer.iter().chain(attributes().flat_map(|attribute| attribute.t.iter().chain(&attribute.tensors)));
     own.clone().find(outside).map(|tensor| tensor.name.as_str()).or_else(|| {
         attributes().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)).find_map(external_data)
     })

@@ -5,22 +5,24 @@
 //! batch is scored.
 
 use super::accuracy::{ACCURACY, Accuracies, ECE};
+use super::batch::{Batch, Scored, chosen};
 use super::candidate::Candidate;
 use super::flight::Flight;
 use super::latency::{Latencies, Latency, known};
 use super::progress::{Event, Observer};
-use super::reference::{reference, score_in_parallel};
+use super::reference::reference;
+use super::scoring::Scoring;
 use super::store::{Store, TrialRecord, TrialState};
 use super::{MODELS, Plan, Source, StudyError};
 use crate::config::LatencySource;
 use crate::device::OpenOptions;
 use crate::genotype::{ArchId, Genotype};
-use crate::indicator::{self, Indicator, Probes};
+use crate::indicator::{self, Indicator};
 use crate::objective::ObjectiveVector;
 use crate::pareto::{ParetoFront, dominates};
 use crate::quality::{Quality, QualityFacts};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -29,29 +31,13 @@ const TOGETHER: usize = 8;
 /// Most batches that are under way where devices elsewhere measure.
 const FLYING: usize = 4;
 
-/// What of a batch was scored, and how long it took.
-pub(super) struct Scored {
-    ids: HashSet<ArchId>,
-    seconds: f64,
-}
-
-/// A batch of candidates on its way.
-pub(super) struct Batch {
-    candidates: Vec<Candidate>,
-    scored: Scored,
-    /// What devices elsewhere have been asked.
-    flights: Vec<Flight>,
-    /// Seconds that were spent on it so far; what others did meanwhile is not its own.
-    spent_s: f64,
-}
-
 /// What turns genotypes into trials.
 pub(super) struct Evaluator<'a> {
     plan: &'a Plan,
     store: &'a mut Store,
     models: PathBuf,
     options: &'a OpenOptions,
-    probes: Probes,
+    scoring: Scoring,
     quality: Quality,
     /// What candidates are scored by.
     indicators: Vec<&'static dyn Indicator>,
@@ -77,18 +63,18 @@ impl<'a> Evaluator<'a> {
             StudyError::Config { path: PathBuf::from(&plan.config.study), reason }
         })?;
         let accuracies = Accuracies::new(plan, folder, compute.clone())?;
-        let probes = Probes::new(&plan.space, plan.settings.clone(), plan.config.seed, compute)?;
+        let scoring = Scoring::open(plan, compute, options)?;
         let mut latencies = vec![];
         if store.reference_sample()?.len() < plan.config.quality.reference {
             // Before time is spent on a study that can't go on.
             latencies = opened(plan, store, options)?;
         }
-        let Some(sample) = reference(plan, store, &probes, observer)? else { return Ok(None) };
+        let Some(sample) = reference(plan, store, &scoring, observer)? else { return Ok(None) };
         let quality = Quality::new(&plan.recipe, &sample);
         store.put_fact("quality", &QualityFacts::new(plan.recipe.name, &quality))?;
         let indicators = indicator::distinct(indicator::teg().into_iter().chain(quality.indicators()));
         let models = folder.join(MODELS);
-        Ok(Some(Self { plan, store, models, options, probes, quality, indicators, latencies, accuracies }))
+        Ok(Some(Self { plan, store, models, options, scoring, quality, indicators, latencies, accuracies }))
     }
 
     /// The trials of a sampler that earlier runs finished.
@@ -129,18 +115,14 @@ impl<'a> Evaluator<'a> {
         }
         let mut done = 0;
         let genotypes: Vec<&Genotype> = unknown.iter().map(|(_, genotype)| *genotype).collect();
-        let finished = score_in_parallel(
-            (self.plan, &self.probes),
-            &self.indicators,
-            &genotypes,
-            observer,
-            |index, outcomes, observer| {
-                self.store.put_indicators(&unknown[index].0, &outcomes)?;
-                done += 1;
-                observer.on(&Event::Scoring { done, total: unknown.len() });
-                Ok(())
-            },
-        )?;
+        let store = &mut self.store;
+        let scored = |index: usize, outcomes, observer: &mut dyn Observer| {
+            store.put_indicators(&unknown[index].0, &outcomes)?;
+            done += 1;
+            observer.on(&Event::Scoring { done, total: unknown.len() });
+            Ok(())
+        };
+        let finished = self.scoring.each(self.plan, &self.indicators, &genotypes, observer, scored)?;
         let ids = unknown.into_iter().map(|(id, _)| id).collect();
         Ok(finished.then(|| Scored { ids, seconds: begun.elapsed().as_secs_f64() }))
     }
@@ -446,25 +428,6 @@ impl<'a> Evaluator<'a> {
         }
         Ok(Ok(objectives))
     }
-}
-
-impl Batch {
-    /// Gives each trial its share of the time that was spent on all of them.
-    fn share_time(&mut self) {
-        let (batch, Scored { ids, seconds }) = (&mut self.candidates, &self.scored);
-        let mut scored_here: Vec<&mut Candidate> =
-            batch.iter_mut().filter(|candidate| ids.contains(&candidate.record.arch_id.architecture())).collect();
-        let share = seconds / scored_here.len().max(1) as f64;
-        scored_here.iter_mut().for_each(|candidate| candidate.record.seconds.scoring_s += share);
-        let known: f64 = batch.iter().map(|candidate| candidate.record.seconds.total_s()).sum();
-        let waiting_s = (self.spent_s - known).max(0.0) / batch.len().max(1) as f64;
-        batch.iter_mut().for_each(|candidate| candidate.record.seconds.waiting_s = waiting_s);
-    }
-}
-
-/// The candidates at these places, in their order in the batch.
-fn chosen<'a>(batch: &'a mut [Candidate], places: &[usize]) -> Vec<&'a mut Candidate> {
-    batch.iter_mut().enumerate().filter(|(place, _)| places.contains(place)).map(|(_, candidate)| candidate).collect()
 }
 
 /// What answers for the plan's devices, found to work.

@@ -4,6 +4,7 @@
 //! asking the samplers again and answering from the store what it has.
 
 mod accuracy;
+mod batch;
 mod candidate;
 mod estimator;
 mod evaluate;
@@ -17,6 +18,7 @@ mod quantized;
 mod reference;
 mod remeasure;
 mod remembered;
+mod scoring;
 pub mod store;
 mod tracker;
 
@@ -41,8 +43,9 @@ use crate::pareto::Measured;
 use crate::sampler::Sampler;
 use crate::space::{Decision, SpaceError};
 use crate::yaml::YamlError;
+use batch::Batch;
 pub(crate) use candidate::model_file;
-use evaluate::{Batch, Evaluator};
+use evaluate::Evaluator;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -189,7 +192,8 @@ impl Study {
             }
             None => {
                 let facts = serde_json::to_value(StudyFacts::new(&plan)?).expect("facts are JSON");
-                store.put_new_facts(&[("study", facts), ("config", fingerprint)])?;
+                let space = plan.space.text().into();
+                store.put_new_facts(&[("study", facts), ("config", fingerprint), (plan::SPACE, space)])?;
             }
         }
         let client = match store.fact("client")? {

@@ -4,7 +4,10 @@ use super::accuracy::{ACCURACY, ECE, PlannedAccuracy};
 use super::metrics::metrics;
 use super::store::Store;
 use super::{LATENCY, StudyError};
-use crate::config::{ControlSection, DeviceSection, ScoringSection, LatencySection, LatencySource, ObjectiveSection, SpaceSection, StudyConfig};
+use crate::config::{
+    ControlSection, DeviceSection, LatencySection, LatencySource, ObjectiveSection, ScoringSection, SpaceSection,
+    StudyConfig,
+};
 use crate::device::{self, HardwareProfile, Location, OpenOptions};
 use crate::indicator::Settings;
 use crate::lut::LatencyTable;
@@ -16,6 +19,9 @@ use crate::space::SearchSpace;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// The fact of a store that is the space's file as it was written.
+pub(super) const SPACE: &str = "space";
 
 /// What a study is going to do.
 #[derive(Clone, Debug)]
@@ -205,7 +211,9 @@ impl Plan {
             return Err(wrong(format!("devices: no objective is the latency of `{agent}`")));
         }
         if config.scoring == ScoringSection::Agents && settings.data.is_some() {
-            return Err(wrong("scoring: images of `indicators.data` are not sent to agents, expected `here`".to_owned()));
+            return Err(wrong(
+                "scoring: images of `indicators.data` are not sent to agents, expected `here`".to_owned(),
+            ));
         }
         let objectives = Objectives::new(objectives).map_err(|error| wrong(format!("objectives: {error}")))?;
         let plan = Self { space: Arc::new(space), settings, recipe, objectives, sources, devices, accuracy, config };
@@ -299,10 +307,11 @@ impl Plan {
 pub fn space(store: &Store) -> Result<SearchSpace, StudyError> {
     let broken = |reason: &str| StudyError::Stored { path: store.path().to_owned(), reason: reason.to_owned() };
     let config: serde_json::Value = store.fact("config")?.ok_or_else(|| broken("it has no study that has begun"))?;
-    let definition = config["space"]["definition"].to_string();
+    // Studies that were begun before the text was kept have the definition alone.
+    let text = store.fact::<String>(SPACE)?.unwrap_or_else(|| config["space"]["definition"].to_string());
     let changes = serde_json::from_value(config["space"]["network"].clone())
         .map_err(|error| broken(&format!("config.space.network: {error}")))?;
-    let space = SearchSpace::parse(&definition, store.path())?.with_network(&changes)?;
+    let space = SearchSpace::parse(&text, store.path())?.with_network(&changes)?;
     match &config["quantization"]["layers"] {
         Value::Null => Ok(space),
         layers => {

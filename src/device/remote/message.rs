@@ -61,8 +61,8 @@ pub(crate) struct MeasureWork {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScoreWork {
-    /// The space's YAML, as JSON.
-    pub space: serde_json::Value,
+    /// The space's file, which says the order of genes.
+    pub space: String,
     pub network: NetworkChanges,
     pub settings: Settings,
     pub seed: u64,

@@ -7,8 +7,8 @@
 pub(crate) mod message;
 mod registry;
 
-pub use registry::{AgentState, Heartbeat, Registration};
 pub(crate) use registry::Registry;
+pub use registry::{AgentState, Heartbeat, Registration};
 
 use super::{Device, DeviceError, HardwareProfile, Location, sha256};
 use crate::latency::Measurement;
@@ -22,8 +22,11 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// How long an answer that was not acknowledged is left alone before the server sends it again.
-const ACK_WAIT: Duration = Duration::from_secs(600);
+/// What the names of clients begin with that do not come back.
+pub(super) const ONCE: &str = "once-";
+/// How long an answer that was not acknowledged is left alone before the server sends it again: it may have been lost on
+/// its way.
+const ACK_WAIT: Duration = Duration::from_secs(10);
 /// How often a client that waits looks at the agents' heartbeats.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long it waits for an answer before it makes sure that the job is still in the queue.
@@ -65,6 +68,7 @@ pub(crate) struct Client {
     connection: Connection,
     server: Server,
     name: String,
+    kind: String,
     answers: Arc<Answers>,
     models: async_nats::jetstream::object_store::ObjectStore,
     /// SHA-256 of models that the store has.
@@ -83,6 +87,8 @@ struct State {
     open: HashMap<String, (Answer, Message)>,
     /// Acknowledged: what comes once more is a copy.
     done: HashSet<String>,
+    /// Whether nobody waits any more.
+    given_up: bool,
 }
 
 impl Answers {
@@ -92,13 +98,19 @@ impl Answers {
 }
 
 impl Client {
-    /// The client of this name, whose answers so far are there.
-    pub fn open(name: &str, nats: &NatsOptions) -> Result<Self, DeviceError> {
+    /// The client of this name, which asks agents of `kind`; its answers so far are there.
+    pub fn open(name: &str, kind: &str, nats: &NatsOptions) -> Result<Self, DeviceError> {
         let connection = Connection::open(nats)?;
         let server = connection.server();
         let (models, consumer) = connection.block_on(async {
+            // So that a job finds its queue, whether or not there is an agent yet.
+            server.jobs(kind).await?;
             let results = server.results().await?;
             let filter = message::answer_subject(name, "*");
+            // What the server takes for delivered may have gone to a client that was killed: all that is there comes again.
+            if let Err(error) = results.delete_consumer(name).await {
+                tracing::debug!("a new client: {error}");
+            }
             let consumer = server.consumer(&results, name, &filter, ACK_WAIT).await?;
             Ok::<_, NatsError>((server.models().await?, consumer))
         })?;
@@ -124,58 +136,61 @@ impl Client {
             }
         });
         let uploaded = Mutex::default();
-        Ok(Self { connection, server, name: name.to_owned(), answers, models, uploaded })
+        let (name, kind) = (name.to_owned(), kind.to_owned());
+        Ok(Self { connection, server, name, kind, answers, models, uploaded })
     }
 
-    /// Has the agents of `kind` do all of `jobs`; their outcomes in order.
-    fn ask(&self, kind: &str, jobs: &[Job]) -> Result<Vec<Outcome>, DeviceError> {
+    /// Has the agents do all of `jobs`; their outcomes in order, none if that was given up.
+    fn ask(&self, jobs: &[Job]) -> Result<Option<Vec<Outcome>>, DeviceError> {
         let ids: HashSet<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
         let mut asked: Option<Instant> = None;
-        let mut sign = self.sign_of_life(kind);
+        let mut sign = self.sign_of_life();
         let mut looked = (Instant::now(), Instant::now());
         loop {
             let missing: Vec<&Job> = {
                 let state = self.answers.lock();
+                if state.given_up {
+                    return Ok(None);
+                }
                 jobs.iter().filter(|job| !state.open.contains_key(&job.id)).collect()
             };
             if missing.is_empty() {
                 break;
             }
             if asked.is_none_or(|asked| asked.elapsed() > ASK_AGAIN) {
-                self.publish(kind, &missing)?;
+                self.publish(&missing)?;
                 asked = Some(Instant::now());
             }
             {
                 let state = self.answers.lock();
-                let waits = |state: &mut State| ids.iter().any(|&id| !state.open.contains_key(id));
+                let waits = |state: &mut State| !state.given_up && ids.iter().any(|&id| !state.open.contains_key(id));
                 drop(self.answers.changed.wait_timeout_while(state, LOOK, waits));
             }
             if looked.0.elapsed() >= LOOK {
                 looked.0 = Instant::now();
-                let now = self.sign_of_life(kind);
+                let now = self.sign_of_life();
                 if now != sign {
                     (sign, looked.1) = (now, Instant::now());
                 } else if looked.1.elapsed() > PATIENCE {
                     let reason = format!("no agent has given a sign of life for {} s", PATIENCE.as_secs());
-                    return Err(DeviceError::Unavailable { device: kind.to_owned(), reason });
+                    return Err(DeviceError::Unavailable { device: self.kind.clone(), reason });
                 }
             }
         }
         let state = self.answers.lock();
-        Ok(jobs.iter().map(|job| state.open[&job.id].0.outcome.clone()).collect())
+        Ok(Some(jobs.iter().map(|job| state.open[&job.id].0.outcome.clone()).collect()))
     }
 
     /// Revisions of the heartbeats of a kind's agents; none while the server is away.
-    fn sign_of_life(&self, kind: &str) -> Option<Vec<u64>> {
-        let server = self.server.clone();
-        let agents = async move { Registry::open(&server).await?.agents(Some(kind)).await };
+    fn sign_of_life(&self) -> Option<Vec<u64>> {
+        let agents = async { Registry::open(&self.server).await?.agents(Some(&self.kind)).await };
         let agents = self.connection.block_on(agents);
         Some(agents.ok()?.into_iter().map(|(_, revision)| revision).collect())
     }
 
-    fn publish(&self, kind: &str, jobs: &[&Job]) -> Result<(), DeviceError> {
+    fn publish(&self, jobs: &[&Job]) -> Result<(), DeviceError> {
         let published = jobs.iter().map(|job| {
-            let (server, subject) = (self.server.clone(), message::job_subject(kind, &job.id));
+            let (server, subject) = (self.server.clone(), message::job_subject(&self.kind, &job.id));
             let message = serde_json::to_vec(job).expect("jobs are plain data");
             async move { server.publish(&subject, &message).await }
         });
@@ -222,20 +237,57 @@ impl Client {
         self.connection.block_on(join_all(messages.iter().map(Message::ack)));
     }
 
-    /// Scores architectures by agents of the kind [`SCORE`](message::SCORE); outcomes in the order of each work's genotypes.
-    pub fn score(&self, works: Vec<ScoreWork>) -> Result<Vec<Vec<ScoreOutcomes>>, DeviceError> {
+    /// Has agents score architectures: the outcome of each, in the order of the works and of their genotypes; none if it was
+    /// [given up](Self::give_up).
+    pub fn score(&self, works: Vec<ScoreWork>) -> Result<Option<Vec<Result<ScoreOutcomes, String>>>, DeviceError> {
         let job = |work| Job::new(&self.name, "", Work::Score(Box::new(work)));
         let jobs: Vec<Job> = works.into_iter().map(job).collect();
-        let outcomes = self.ask(message::SCORE, &jobs)?;
-        let scored = jobs.iter().zip(outcomes).map(|(job, outcome)| match (outcome, &job.work) {
-            (Outcome::Scored(scores), Work::Score(work)) if scores.len() == work.genotypes.len() => Ok(scores),
-            (Outcome::Failed(Failure { reason, .. }), _) => Err(DeviceError::Failed(reason)),
-            _ => Err(DeviceError::Failed("an agent answered something else than scores".to_owned())),
-        });
-        let scored = scored.collect::<Result<_, _>>();
+        let Some(outcomes) = self.ask(&jobs)? else { return Ok(None) };
+        let mut scored = vec![];
+        for (job, outcome) in jobs.iter().zip(outcomes) {
+            let Work::Score(work) = &job.work else { continue };
+            match outcome {
+                Outcome::Scored(scores) if scores.len() == work.genotypes.len() => {
+                    scored.extend(scores.into_iter().map(Ok))
+                }
+                Outcome::Failed(Failure { kind: FailureKind::OtherDevice, reason }) => {
+                    return Err(DeviceError::Unavailable { device: self.kind.clone(), reason });
+                }
+                Outcome::Failed(Failure { reason, .. }) => {
+                    scored.extend(work.genotypes.iter().map(|_| Err(reason.clone())))
+                }
+                _ => {
+                    let reason = "an agent answered something else than scores";
+                    scored.extend(work.genotypes.iter().map(|_| Err(reason.to_owned())));
+                }
+            }
+        }
         // They are a function of the job: what is lost is computed again.
         self.acknowledge(jobs.into_iter().map(|job| job.id));
-        scored
+        Ok(Some(scored))
+    }
+
+    /// Ends all waiting.
+    pub fn give_up(&self) {
+        self.answers.lock().given_up = true;
+        self.answers.changed.notify_all();
+    }
+}
+
+impl Drop for Client {
+    /// Nobody comes back for the answers to a client that asks once.
+    fn drop(&mut self) {
+        if self.name.starts_with(ONCE) {
+            let open: Vec<String> = self.answers.lock().open.keys().cloned().collect();
+            self.acknowledge(open.into_iter());
+            self.connection.block_on(async {
+                if let Ok(results) = self.server.results().await
+                    && let Err(error) = results.delete_consumer(&self.name).await
+                {
+                    tracing::debug!("{}: {error}", self.name);
+                }
+            });
+        }
     }
 }
 
@@ -245,22 +297,28 @@ async fn take(answers: &Answers, message: Message) {
     let parsed = parsed.and_then(|text| serde_json::from_slice::<Answer>(&text).map_err(|error| error.to_string()));
     let acknowledged = match parsed {
         Ok(answer) if answer.version != MESSAGES => {
-            tracing::warn!("{} answers in version {} of the messages, this is {MESSAGES}", answer.agent, answer.version);
+            tracing::warn!(
+                "{} answers in version {} of the messages, this is {MESSAGES}",
+                answer.agent,
+                answer.version
+            );
             message.ack_with(AckKind::Term).await
         }
         Ok(answer) => {
-            let known = {
+            {
                 let mut state = answers.lock();
-                let known = state.open.contains_key(&answer.id) || state.done.contains(&answer.id);
-                if !known {
-                    let (id, message) = (answer.id.clone(), message.clone());
-                    state.open.insert(id, (answer, message));
+                if !state.done.contains(&answer.id) {
+                    let id = answer.id.clone();
+                    // The first answer counts; it is acknowledged by the last message that brought it.
+                    match state.open.get_mut(&id) {
+                        Some((_, last)) => *last = message,
+                        None => {
+                            state.open.insert(id, (answer, message));
+                        }
+                    }
                     answers.changed.notify_all();
+                    return;
                 }
-                known
-            };
-            if !known {
-                return;
             }
             message.ack().await
         }
@@ -278,7 +336,6 @@ async fn take(answers: &Answers, message: Message) {
 #[derive(Clone)]
 pub struct AgentDevice {
     profile: HardwareProfile,
-    kind: String,
     fingerprint: String,
     client: Arc<Client>,
 }
@@ -295,14 +352,13 @@ impl AgentDevice {
         let Location::Agent { name, fingerprint } = &profile.location else {
             panic!("profile `{}` is no agent's", profile.name);
         };
-        let client = Client::open(client, nats)?;
+        let client = Client::open(client, name, nats)?;
         let found = client.connection.block_on(registered(&client.server, name))?.fingerprint();
         if let Some(planned) = fingerprint.as_ref().filter(|planned| **planned != found) {
             let reason = format!("the device has changed: its fingerprint was {planned}, and is {found}");
             return Err(DeviceError::Unavailable { device: name.clone(), reason });
         }
-        let kind = name.clone();
-        Ok(Self { profile, kind, fingerprint: found, client: Arc::new(client) })
+        Ok(Self { profile, fingerprint: found, client: Arc::new(client) })
     }
 
     fn job(&self, job: &super::Job) -> Result<Job, DeviceError> {
@@ -321,7 +377,7 @@ impl AgentDevice {
             Outcome::Failed(Failure { kind: FailureKind::Refused, reason }) => Err(DeviceError::Refused(reason)),
             Outcome::Failed(Failure { kind: FailureKind::Failed, reason }) => Err(DeviceError::Failed(reason)),
             Outcome::Failed(Failure { kind: FailureKind::OtherDevice, reason }) => {
-                Err(DeviceError::Unavailable { device: self.kind.clone(), reason })
+                Err(DeviceError::Unavailable { device: self.client.kind.clone(), reason })
             }
             Outcome::Scored(_) => Err(DeviceError::Failed("an agent answered scores to a model".to_owned())),
         }
@@ -345,11 +401,15 @@ impl Device for AgentDevice {
     fn measure_all(&mut self, jobs: &[super::Job]) -> Vec<Result<Measurement, DeviceError>> {
         let asked: Vec<Result<Job, DeviceError>> = jobs.iter().map(|job| self.job(job)).collect();
         let open: Vec<Job> = asked.iter().flatten().cloned().collect();
-        let mut outcomes = match self.client.ask(&self.kind, &open) {
+        let asked_all = self.client.ask(&open).and_then(|outcomes| {
+            let reason = || "nobody waits for it any more".to_owned();
+            outcomes.ok_or_else(|| DeviceError::Unavailable { device: self.client.kind.clone(), reason: reason() })
+        });
+        let mut outcomes = match asked_all {
             Ok(outcomes) => outcomes.into_iter(),
             Err(error) => {
-                let reason = error.to_string();
-                let failed = |_| Err(DeviceError::Unavailable { device: self.kind.clone(), reason: reason.clone() });
+                let (device, reason) = (&self.client.kind, error.to_string());
+                let failed = |_| Err(DeviceError::Unavailable { device: device.clone(), reason: reason.clone() });
                 return jobs.iter().map(failed).collect();
             }
         };

@@ -31,7 +31,8 @@ impl Scoring {
         let indicators: Vec<&'static dyn Indicator> = indicators.collect::<Result<_, String>>()?;
         let fits = |genotype: &Genotype| {
             let genes = genotype.genes();
-            genes.len() == space.choices().len() && genes.iter().zip(space.choices()).all(|(&gene, &of)| usize::from(gene) < of)
+            genes.len() == space.choices().len()
+                && genes.iter().zip(space.choices()).all(|(&gene, &of)| usize::from(gene) < of)
         };
         if let Some(genotype) = work.genotypes.iter().find(|genotype| !fits(genotype)) {
             return Err(format!("genotype {genotype:?}: not one of space `{}`", space.name));
@@ -51,7 +52,7 @@ impl Loaded {
         if of.settings.data.is_some() {
             return Err("indicators.data: images of a data set are not sent to agents".to_owned());
         }
-        let space = SearchSpace::parse(&of.space.to_string(), Path::new("space")).map_err(|error| error.to_string())?;
+        let space = SearchSpace::parse(&of.space, Path::new("space")).map_err(|error| error.to_string())?;
         let space = space.with_network(&of.network).map_err(|error| error.to_string())?;
         let device = compute.open().map_err(|error| format!("compute {compute}: {error}"))?;
         let probes = Probes::new(&space, of.settings.clone(), of.seed, device).map_err(|error| error.to_string())?;
