@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let report = write(&Store::open_read_only(&args.study.join(STORE))?, &args.study)?;
     match if args.json { Format::Json } else { args.format } {
         Format::Table => print_table(&report, &args.study),
-        Format::Json => print(report::json::full(&report)),
+        Format::Json => print(versioned(&report::json::full(&report))?),
         Format::Csv => print(report::csv::trials(&report).trim_end()),
         Format::Html => print(report::html::page(&report)),
     }
