@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests need from outside of the repository: Python's onnx, onnxruntime and Optuna in .venv, ONNX Runtime with OpenVINO
+# What the tests need from outside of the repository: Python's onnx, onnxruntime, Optuna and jsonschema in .venv, ONNX Runtime with OpenVINO
 # in .tegu, laid out as `tegu runtime install` does, Chromium, and Fashion-MNIST.
 # Usage: tests/setup.sh [python|openvino|chromium|fashion_mnist]...   (all where nothing is said; quick where they are there already)
 set -eu
@@ -9,10 +9,11 @@ ONNX=1.23.2
 ONNXRUNTIME=1.31.1
 NUMPY=2.4.6
 OPTUNA=5.0.0
+JSONSCHEMA=4.26.0
 OPENVINO=1.24.1
 
 setup_python() {
-    wanted="onnx==$ONNX onnxruntime==$ONNXRUNTIME numpy==$NUMPY optuna==$OPTUNA"
+    wanted="onnx==$ONNX onnxruntime==$ONNXRUNTIME numpy==$NUMPY optuna==$OPTUNA jsonschema==$JSONSCHEMA"
     if [ -x .venv/bin/python ] && [ "$(cat .venv/tegu-packages 2>/dev/null)" = "$wanted" ]; then
         return
     fi
