@@ -3,6 +3,7 @@
 Usage: record_plugin.py LOG COMMAND…
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -33,7 +34,7 @@ def main(log_path, command):
             write(b"< ", line)
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
-    sys.exit(child.wait())
+    os._exit(child.wait())  # the thread may still be waiting for a line
 
 
 main(sys.argv[1], sys.argv[2:])
