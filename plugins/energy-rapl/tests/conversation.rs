@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use tegu::graph::{Conv2d, Graph, GraphBuilder, Op, Shape, Window};
 use tegu::network::{Init, Weights};
 use tegu::onnx::{self, ExportOptions, Metadata};
@@ -92,13 +92,16 @@ fn energy_by_counters_is_what_they_count() {
     std::fs::create_dir_all(&package).unwrap();
     std::fs::write(package.join("max_energy_range_uj"), "262143328850\n").unwrap();
     std::fs::write(package.join("energy_uj"), "1000\n").unwrap();
-    let done = AtomicBool::new(false);
+    // Dropped with what holds it, also where that panics.
+    let (done, waits) = mpsc::channel::<()>();
     let (energy, notifications) = std::thread::scope(|scope| {
+        let _done = done;
         // A package of 10 W.
         scope.spawn(|| {
             let started = std::time::Instant::now();
             let partial = package.join("partial");
-            while !done.load(Ordering::Relaxed) {
+            let waits = waits;
+            while waits.try_recv() == Err(mpsc::TryRecvError::Empty) {
                 let microjoules = started.elapsed().as_micros() * 10;
                 std::fs::write(&partial, format!("{microjoules}\n")).unwrap();
                 std::fs::rename(&partial, package.join("energy_uj")).unwrap();
@@ -112,7 +115,6 @@ fn energy_by_counters_is_what_they_count() {
         let started = std::time::Instant::now();
         let answer = plugin.call("evaluate", &candidate(folder.path()));
         let wall_s = started.elapsed().as_secs_f64();
-        done.store(true, Ordering::Relaxed);
         let notifications = std::mem::take(&mut plugin.notifications);
         plugin.end();
         assert!(wall_s > 0.1, "five rounds within {wall_s} s");
