@@ -90,6 +90,11 @@ fn optuna_sampler() {
 }
 
 #[test]
+fn dense_space() {
+    check("dense-space");
+}
+
+#[test]
 fn energy_rapl() {
     let executable = executables().join("energy-rapl").with_extension(std::env::consts::EXE_EXTENSION);
     assert!(executable.exists(), "{} is missing: cargo test --workspace builds it", executable.display());
