@@ -101,6 +101,15 @@ fn energy_rapl() {
     check("energy-rapl");
 }
 
+#[test]
+fn the_tutorial_shows_the_plugin_as_it_is() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let tutorial = read("docs/plugins.md");
+    for file in ["plugins/my-indicator/plugin.yaml", "plugins/my-indicator/my_indicator.py"] {
+        assert!(tutorial.contains(&read(file)), "docs/plugins.md shows another {file}");
+    }
+}
+
 /// The tutorial's end: the plugin's figure is on the front.
 #[test]
 fn a_plugins_figure_is_on_the_front() {
