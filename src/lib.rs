@@ -25,6 +25,8 @@ pub mod network;
 pub mod objective;
 pub mod onnx;
 pub mod pareto;
+pub mod plugin;
+mod process;
 pub mod quality;
 pub mod quantize;
 pub mod report;
