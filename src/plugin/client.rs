@@ -131,6 +131,26 @@ impl Plugin {
         self.ask(method, params)
     }
 
+    /// [`Plugin::call`] of the process that was there before: one that ended in between is an error.
+    ///
+    /// # Errors
+    /// As [`Plugin::call`].
+    pub fn call_in_one_life(&mut self, method: &str, params: &Value) -> Result<Value, PluginError> {
+        match self.process.is_none() {
+            true => Err(self.answer(method, "has ended before".to_owned())),
+            false => self.ask(method, params),
+        }
+    }
+
+    /// Replaces the process by a new one, which knows nothing of earlier calls.
+    ///
+    /// # Errors
+    /// [`PluginError::Start`] if it can't be started again.
+    pub fn restart(&mut self) -> Result<(), PluginError> {
+        self.process = None;
+        self.launch()
+    }
+
     /// [`Plugin::call`], with an answer of this form.
     ///
     /// # Errors
