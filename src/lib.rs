@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod conformance;
 pub mod data;
 pub mod device;
 mod difference;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules on the way of a candidate. A module may import from those before it, and why it stands where it does.
-const ORDER: [(&str, &str); 32] = [
+const ORDER: [(&str, &str); 33] = [
     ("files", "writes whole files, whatever is in them"),
     ("difference", "compares any two documents"),
     ("yaml", "reads any YAML, knows nothing of its contents"),
@@ -37,6 +37,7 @@ const ORDER: [(&str, &str); 32] = [
     ("tabular", "runs samplers where the truth is known"),
     ("config", "the sections of the modules before it, in one file"),
     ("study", "the loop and its store"),
+    ("conformance", "whether a plugin does what all of them ask of it"),
     ("report", "what a study found"),
     ("cli", "arguments and messages for all of them"),
 ];
