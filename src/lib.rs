@@ -13,6 +13,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod conformance;
 pub mod data;
 pub mod device;
 mod difference;
@@ -28,6 +29,8 @@ pub mod network;
 pub mod objective;
 pub mod onnx;
 pub mod pareto;
+pub mod plugin;
+mod process;
 pub mod quality;
 pub mod quantize;
 pub mod report;

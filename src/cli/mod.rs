@@ -12,6 +12,7 @@ mod inspect;
 mod interrupt;
 mod lut;
 mod network;
+mod plugin;
 mod probing;
 mod profile;
 mod progress;
@@ -87,6 +88,8 @@ enum Command {
     Report(report::Args),
     /// What runs models here
     Runtime(runtime::Args),
+    /// Executables of others that take part in a search
+    Plugin(plugin::Args),
     /// Measure models for a parent process (JSON lines on standard input and output)
     #[command(hide = true)]
     Worker,
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Lut(args) => lut::run(args, cli.quiet),
         Command::Report(args) => report::run(args),
         Command::Runtime(args) => runtime::run(args),
+        Command::Plugin(args) => plugin::run(args),
         Command::Worker => Ok(()),
     };
     match result {

@@ -8,21 +8,25 @@ mod child;
 mod local;
 mod message;
 mod pin;
+mod plugin;
 mod profile;
 mod replay;
 mod table;
 pub mod worker;
 
 pub use crate::onnx::Precision;
+pub use crate::process::LastWords;
 pub use local::LocalDevice;
 pub use message::Stage;
+pub use plugin::{DeviceFacts, PluginDevice, Times};
 pub use profile::{Budget, HardwareProfile, Limits, Location, ProfileError};
 pub use replay::{Record, ReplayDevice};
 pub use table::{LatencyCsv, LatencyRow, read_latencies};
 
 use crate::genotype::ArchId;
 use crate::latency::Measurement;
-use crate::onnx::OnnxError;
+use crate::onnx::{self, OnnxError};
+use crate::plugin::PluginError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -89,11 +93,12 @@ pub struct OpenOptions {
 /// Gets the device of `profile` ready.
 ///
 /// # Errors
-/// If it is a replay whose records can't be read, or a table, which runs no model.
+/// If it is a replay whose records can't be read, a plugin that can't be started, or a table, which runs no model.
 pub fn open(profile: HardwareProfile, options: OpenOptions) -> Result<Box<dyn Device>, DeviceError> {
     Ok(match profile.location {
         Location::Local => Box::new(LocalDevice::new(profile, options)),
         Location::Replay { .. } => Box::new(ReplayDevice::new(profile)?),
+        Location::Plugin(_) => Box::new(PluginDevice::new(profile)?),
         Location::Table { file, .. } => {
             let reason = "a table of latencies answers for architectures in a search, it runs no model".to_owned();
             return Err(DeviceError::Records { study: file, reason });
@@ -174,6 +179,9 @@ pub enum DeviceError {
     /// The file is no ONNX model.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    /// A plugin can't be used.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
     /// The records of a replay, or a table, can't be used.
     #[error("{study}: {reason}", study = study.display())]
     Records {
@@ -203,23 +211,27 @@ impl DeviceError {
                 | Self::Records { .. }
                 | Self::NoRecord { .. }
                 | Self::Table(_)
-        )
+        ) || matches!(self, Self::Plugin(error) if error.is_input())
     }
 
     /// Whether another model would fail as well.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::NoWorker { .. } | Self::Unavailable { .. } | Self::Records { .. } | Self::Table(_))
+            || matches!(self, Self::Plugin(error) if error.is_unavailable())
     }
 }
 
-/// The last lines that a worker wrote before it ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LastWords(pub Vec<String>);
-
-impl std::fmt::Display for LastWords {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0.is_empty() { Ok(()) } else { write!(f, "; its last words: {}", self.0.join(" | ")) }
+/// Looks for operators that the profile says the target can't run.
+fn refuse_unsupported(profile: &HardwareProfile, model: &Path) -> Result<(), DeviceError> {
+    let unsupported = &profile.unsupported_operators;
+    if unsupported.is_empty() {
+        return Ok(());
     }
+    let found = onnx::inspect(model)?.operators.into_keys().find(|operator| unsupported.contains(operator));
+    found.map_or(Ok(()), |operator| {
+        let (model, profile) = (model.to_owned(), profile.name.clone());
+        Err(DeviceError::UnsupportedOperator { model, operator, profile })
+    })
 }
 
 /// SHA-256 of the file, hexadecimal.

@@ -19,6 +19,7 @@ mod model_based;
 mod nsga2;
 mod nsga3;
 mod options;
+mod plugin;
 mod pool;
 mod random;
 mod reinforce;
@@ -32,6 +33,7 @@ mod variation;
 
 use crate::genotype::{ArchId, Genotype};
 use crate::objective::ObjectiveVector;
+use crate::plugin::PluginError;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -48,7 +50,8 @@ pub use metrics::{Measure, Metrics};
 pub use model_based::ModelBased;
 pub use nsga2::{Nsga2, Nsga2Options, RankAndCrowding};
 pub use nsga3::{Nsga3, Nsga3Options, ReferenceDirections, das_dennis, layers as direction_layers};
-pub use options::{Problem, SamplerOptions};
+pub use options::{Problem, ProblemNames, SamplerOptions};
+pub use plugin::{Asked, PluginSampler};
 pub use random::RandomSearch;
 pub use reinforce::ReinforceOptions;
 pub use robot::RobotOptions;
@@ -164,7 +167,7 @@ impl fmt::Debug for GeneSpace {
 }
 
 /// Why a sampler can't be made.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SamplerError {
     /// There is nothing to decide.
     #[error("search space without decisions")]
@@ -192,6 +195,15 @@ pub enum SamplerError {
     NoMetrics {
         /// The strategy.
         sampler: &'static str,
+    },
+    /// A plugin can't be had.
+    #[error("{0}")]
+    Plugin(#[from] PluginError),
+    /// A plugin where decisions and objectives have no names.
+    #[error("plugin `{sampler}` needs names of decisions and objectives, and there are none here")]
+    NoNames {
+        /// The plugin.
+        sampler: String,
     },
     /// A metric that is not there.
     #[error("no metric `{name}`: expected one of {known}")]

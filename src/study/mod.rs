@@ -11,6 +11,7 @@ mod front;
 mod latency;
 mod metrics;
 mod plan;
+mod plugin;
 mod progress;
 mod quantized;
 mod reference;
@@ -23,6 +24,7 @@ pub use accuracy::{ACCURACY, ECE, PlannedAccuracy};
 pub use candidate::outcomes;
 pub use front::{front, front_of, knee};
 pub use plan::{Plan, PlannedDevice, Source, space};
+pub use plugin::{Figure, FigureFacts, PlannedFigure, PluginIdentity};
 pub use progress::{Event, Observer, Role};
 pub use quantized::layers_of;
 pub use remeasure::{FinalFigure, FinalOutcome, REMEASURED, integers_pay, remeasure, remeasured};
@@ -36,6 +38,7 @@ use crate::lut::LutError;
 use crate::objective::{ObjectiveVector, Objectives};
 use crate::onnx::OnnxError;
 use crate::pareto::Measured;
+use crate::plugin::PluginError;
 use crate::sampler::Sampler;
 use crate::space::{Decision, SpaceError};
 use crate::yaml::YamlError;
@@ -122,6 +125,9 @@ pub enum StudyError {
     /// A model can't be written.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    /// A plugin can't be used.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
     /// A lookup table can't be used.
     #[error(transparent)]
     Lut(#[from] LutError),
@@ -151,6 +157,7 @@ impl StudyError {
             Self::Store(error) => error.is_input(),
             Self::Device(error) => error.is_input(),
             Self::Lut(error) => error.is_input(),
+            Self::Plugin(error) => error.is_input(),
             _ => false,
         }
     }
