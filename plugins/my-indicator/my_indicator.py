@@ -1,6 +1,5 @@
-"""Counts the paths from input to output: a network of many paths behaves like an ensemble (Veit et al. 2016, arXiv:1605.06431)."""
+"""How many convolutions lie on the average path from input to output: a network behaves like an ensemble of its paths (arXiv:1605.06431)."""
 import json
-import math
 import sys
 
 
@@ -10,10 +9,11 @@ def initialize(_params):
 
 def evaluate(params):
     graph = params["candidate"]["graph"]
-    paths = []  # from the input to each node; nodes stand behind those that they read
+    paths, layers = [], []  # from the input to each node, and on all of them; nodes stand behind those that they read
     for node in graph["nodes"]:
-        paths.append(sum(paths[i] for i in node["inputs"]) if node["inputs"] else 1)
-    return {"value": math.log2(paths[graph["output"]])}
+        paths.append(sum(paths[i] for i in node["inputs"]) or 1)
+        layers.append(sum(layers[i] for i in node["inputs"]) + ("conv2d" in node["op"]) * paths[-1])
+    return {"value": layers[graph["output"]] / paths[graph["output"]]}
 
 
 METHODS = {"initialize": initialize, "evaluate": evaluate, "shutdown": lambda _params: None}
