@@ -403,7 +403,9 @@ impl<'a> Evaluator<'a> {
         }
         let mut objectives = BTreeMap::new();
         for (objective, source) in self.plan.objectives.as_slice().iter().zip(&self.plan.sources) {
-            let Some(value) = self.value(candidate, source)? else { return Ok(Err(format!("no value of `{}`", objective.name))) };
+            let Some(value) = self.value(candidate, source)? else {
+                return Ok(Err(format!("no value of `{}`", objective.name)));
+            };
             objectives.insert(objective.name.clone(), value);
         }
         Ok(Ok(objectives))
