@@ -107,7 +107,7 @@ impl Exercise {
     pub(super) fn bad_params(&self) -> Vec<(&'static str, Value)> {
         match self {
             Self::Figure { .. } => vec![("evaluate", json!({})), ("evaluate", json!({"candidate": 3}))],
-            Self::Device { .. } => vec![("evaluate", json!({})), ("evaluate", json!({"model": 3}))],
+            Self::Device { .. } => vec![("evaluate", json!({})), ("evaluate", json!({"model": {}}))],
             Self::Space { facts } => {
                 let beyond: Vec<usize> = facts.decisions.iter().map(|decision| decision.choices.len()).collect();
                 vec![("lower", json!({})), ("lower", json!({"genotype": beyond, "scale": "full"}))]
@@ -177,7 +177,8 @@ fn candidates(folder: &Path) -> Vec<Candidate> {
         let live = graph.live().expect("it is alive");
         let cpu = candle_core::Device::Cpu;
         let weights = Weights::random(&live, Init::TorchDefault, 1, &cpu).expect("the CPU holds the weights");
-        let model = onnx::export(&live, &weights, &Metadata::new(), ExportOptions::default()).expect("it can be exported");
+        let model =
+            onnx::export(&live, &weights, &Metadata::new(), ExportOptions::default()).expect("it can be exported");
         let file = folder.join(format!("{number}.onnx"));
         let id = space.id(&genotype).expect("it is alive").to_string();
         let saved = model.save(&file);
@@ -252,7 +253,8 @@ fn space(plugin: &mut Plugin, facts: &SpaceFacts) -> Result<Answers, String> {
     let most = facts.decisions.iter().map(|decision| decision.choices.len()).max().unwrap_or(0);
     let genotypes: Vec<Genotype> = (0..LOWERED.min(2 * most))
         .map(|at| {
-            let gene = |(place, decision): (usize, &Decision)| ((at + (at / most) * place) % decision.choices.len()) as u8;
+            let gene =
+                |(place, decision): (usize, &Decision)| ((at + (at / most) * place) % decision.choices.len()) as u8;
             Genotype::new(facts.decisions.iter().enumerate().map(gene).collect())
         })
         .collect();
@@ -330,7 +332,8 @@ fn search(plugin: &mut Plugin) -> Result<Answers, String> {
         for (number, genes) in asked.genotypes.iter().enumerate() {
             in_range("ask", genes, &decisions)?;
             let sum: usize = genes.iter().sum();
-            let costs = (number != 1).then(|| [sum as f64, genes.iter().map(|gene| (2 - gene).pow(2)).sum::<usize>() as f64]);
+            let costs =
+                (number != 1).then(|| [sum as f64, genes.iter().map(|gene| (2 - gene).pow(2)).sum::<usize>() as f64]);
             let told = json!({"genotype": genes, "costs": costs, "violation": 0.0});
             let answer = plugin.call("tell", &told).map_err(text)?;
             if !answer.is_null() {

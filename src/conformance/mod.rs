@@ -2,9 +2,7 @@
 
 mod exercise;
 
-use crate::plugin::{
-    self, BAD_PARAMS, Found, Kind, PARSE_ERROR, Plugin, PluginError, Start, UNKNOWN_METHOD,
-};
+use crate::plugin::{self, BAD_PARAMS, Found, Kind, PARSE_ERROR, Plugin, PluginError, Start, UNKNOWN_METHOD};
 use exercise::Exercise;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -127,7 +125,10 @@ fn check_found(found: &Found, checks: &mut Checks) {
         true => checks.note("limits", Ok(format!("{elapsed_s:.3} s for all of that, {limit_s} s for each call"))),
         false => checks.skip("limits", "there are no answers"),
     }
-    checks.note("shutdown", plugin.shut_down().map(|()| "it ended by itself".to_owned()).map_err(|error| error.to_string()));
+    checks.note(
+        "shutdown",
+        plugin.shut_down().map(|()| "it ended by itself".to_owned()).map_err(|error| error.to_string()),
+    );
 }
 
 /// Starts the plugin with its own options and the conformance suite's seed.
@@ -140,7 +141,9 @@ fn begin(found: &Found) -> Result<Plugin, PluginError> {
 fn again(exercise: &Exercise, found: &Found, plugin: &mut Plugin, first: &[Value]) -> Result<String, String> {
     let same = |second: Vec<Value>, who: &str| match first.iter().zip(&second).find(|(first, second)| first != second) {
         Some((first, second)) => Err(format!("answered {first} first, {second} {who}")),
-        None if first.len() != second.len() => Err(format!("answered {} times first, {} {who}", first.len(), second.len())),
+        None if first.len() != second.len() => {
+            Err(format!("answered {} times first, {} {who}", first.len(), second.len()))
+        }
         None => Ok(()),
     };
     if exercise.repeats_in_one_process() {

@@ -159,7 +159,11 @@ impl Device for PluginDevice {
         let provider = self.facts.execution_provider.clone();
         let session = SessionOptions {
             threads: self.profile.threads,
-            execution_provider: provider.map(|name| ExecutionProvider { name, options: [].into(), allow_fallback: false }),
+            execution_provider: provider.map(|name| ExecutionProvider {
+                name,
+                options: [].into(),
+                allow_fallback: false,
+            }),
             batch: Some(self.profile.batch),
             ..SessionOptions::default()
         };

@@ -130,7 +130,9 @@ impl Graph {
         for parameter in graph.parameters() {
             if parameter.dims.iter().try_fold(1, |all: usize, dim| all.checked_mul(*dim)).is_none_or(large) {
                 let (name, dims) = (parameter.name, parameter.dims);
-                return Err(GraphJsonError::Form(format!("{name}: {dims:?}, expected {MOST_ELEMENTS} elements at most")));
+                return Err(GraphJsonError::Form(format!(
+                    "{name}: {dims:?}, expected {MOST_ELEMENTS} elements at most"
+                )));
             }
         }
         Ok(graph)
@@ -195,15 +197,22 @@ mod tests {
             let error = Graph::from_json(&json).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
         };
-        check(&|json| json["nodes"][3]["inputs"] = json!([1, 0]), "graph: node `sum`: can't add [4, 4, 4] and [3, 8, 8]");
-        check(&|json| json["nodes"][3]["inputs"] = json!([1, 4]), "graph: node 3 `sum`: inputs: 4, expected nodes before");
+        check(
+            &|json| json["nodes"][3]["inputs"] = json!([1, 0]),
+            "graph: node `sum`: can't add [4, 4, 4] and [3, 8, 8]",
+        );
+        check(
+            &|json| json["nodes"][3]["inputs"] = json!([1, 4]),
+            "graph: node 3 `sum`: inputs: 4, expected nodes before",
+        );
         check(&|json| json["nodes"][3]["op"] = json!("sum"), "graph: unknown variant `sum`, expected one of `input`");
         check(&|json| json["nodes"][2]["name"] = json!("conv"), "graph: node `conv` exists twice");
         check(&|json| json["output"] = json!(6), "graph: output: 6, expected one of 6 nodes");
         check(&|json| json["input"] = json!([3, 0, 8]), "graph: input: [3, 0, 8], expected [channels, height, width]");
         check(&|json| json["nodes"] = json!([]), "graph: output: 5, expected one of 0 nodes");
         check(&|json| json["nodes"][0]["op"] = json!("zero"), "graph: node 0 `input`: expected the node `input`");
-        let stride = |json: &mut Value, stride: u64| json["nodes"][1]["op"]["conv2d"]["window"]["stride"] = json!(stride);
+        let stride =
+            |json: &mut Value, stride: u64| json["nodes"][1]["op"]["conv2d"]["window"]["stride"] = json!(stride);
         check(&|json| stride(json, 0), "graph: node `conv`: kernel, stride and dilation must be at least 1");
         check(&|json| stride(json, 1 << 40), "graph: node 1 `conv`: 1099511627776 is too large a number");
         let padding = |json: &mut Value| json["nodes"][1]["op"]["conv2d"]["window"]["padding"] = json!(1 << 24);

@@ -70,10 +70,8 @@ impl Plugin {
     /// As [`Plugin::start`].
     pub fn start_within(found: Found, start: Start, limits: Limits) -> Result<Self, PluginError> {
         let own = &found.manifest.limits;
-        let limits = Limits {
-            time_s: limits.time_s.min(own.time_s),
-            memory_mib: limits.memory_mib.min(own.memory_mib),
-        };
+        let limits =
+            Limits { time_s: limits.time_s.min(own.time_s), memory_mib: limits.memory_mib.min(own.memory_mib) };
         let scratch = tempfile::tempdir().map_err(|error| PluginError::Start {
             plugin: found.manifest.name.clone(),
             reason: format!("no folder of its own: {error}"),
@@ -182,9 +180,7 @@ impl Plugin {
         }
         let begin = Instant::now();
         self.limits.time_s = FAREWELL.as_secs_f64();
-        let late = |plugin: &Self| {
-            plugin.answer("shutdown", format!("not done within {} s", FAREWELL.as_secs()))
-        };
+        let late = |plugin: &Self| plugin.answer("shutdown", format!("not done within {} s", FAREWELL.as_secs()));
         let answer = match self.ask("shutdown", &json!({})) {
             Err(PluginError::TimeLimit { .. }) => return Err(late(&self)),
             other => other?,

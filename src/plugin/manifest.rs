@@ -221,10 +221,7 @@ mod tests {
         let changed = manifest.options(&[("rate".to_owned(), 5.into())].into()).unwrap();
         assert_eq!((changed["port"].as_i64(), changed["rate"].as_i64()), (Some(1), Some(5)));
         let error = manifest.options(&[("rat".to_owned(), 5.into())].into()).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "plugin `meter` has no option `rat`, expected one of `port`, `rate`; did you mean `rate`?"
-        );
+        assert_eq!(error, "plugin `meter` has no option `rat`, expected one of `port`, `rate`; did you mean `rate`?");
         let error = manifest.expect(&[Kind::Space, Kind::Sampler]).unwrap_err().to_string();
         assert_eq!(error, "plugin `meter` is of kind device, expected space or sampler");
     }

@@ -109,7 +109,10 @@ mod tests {
         check(r#"{"id": 1, "result": 1}"#, r#"expected an object with `"jsonrpc": "2.0"`"#);
         check(r#"{"jsonrpc": "2.0", "id": 1}"#, "expected either `result` or `error`");
         check(r#"{"jsonrpc": "2.0", "id": "a", "result": 1}"#, "expected the `id` of the request");
-        check(r#"{"jsonrpc": "2.0", "id": 1, "error": "no"}"#, "expected an `error` with a whole `code` and a `message`");
+        check(
+            r#"{"jsonrpc": "2.0", "id": 1, "error": "no"}"#,
+            "expected an `error` with a whole `code` and a `message`",
+        );
         check(&"x".repeat(500), "x…`");
     }
 }

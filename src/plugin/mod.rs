@@ -164,11 +164,7 @@ impl PluginError {
     pub fn is_input(&self) -> bool {
         matches!(
             self,
-            Self::NotFound { .. }
-                | Self::Manifest(_)
-                | Self::Invalid { .. }
-                | Self::Kind { .. }
-                | Self::Option { .. }
+            Self::NotFound { .. } | Self::Manifest(_) | Self::Invalid { .. } | Self::Kind { .. } | Self::Option { .. }
         )
     }
 

@@ -6,7 +6,7 @@ use crate::yaml;
 use std::path::{Path, PathBuf};
 
 /// The spaces that come with Tegu, by name.
-const BUILT_IN: [(&str, &str); 3] = [
+pub(super) const BUILT_IN: [(&str, &str); 3] = [
     ("nas-bench-201", include_str!("../../models/nas-bench-201.yaml")),
     ("mobilenet-macro", include_str!("../../models/mobilenet-macro.yaml")),
     ("tinybench", include_str!("../../models/tinybench.yaml")),

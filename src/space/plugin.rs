@@ -86,12 +86,15 @@ enum NoGraph {
     Failed(String),
 }
 
+/// What came of lowering.
+type Graphs = HashMap<(Genotype, Scale), Result<Graph, NoGraph>>;
+
 /// A space's plugin, with the graphs that it has made.
 #[derive(Clone, Debug)]
 pub(super) struct PluginSpace {
     facts: SpaceFacts,
     plugin: Arc<Mutex<Plugin>>,
-    graphs: Arc<Mutex<HashMap<(Genotype, Scale), Result<Graph, NoGraph>>>>,
+    graphs: Arc<Mutex<Graphs>>,
 }
 
 impl PluginSpace {
@@ -185,7 +188,7 @@ impl PluginSpace {
         self.plugin.lock().expect("no holder of the lock panics")
     }
 
-    fn graphs(&self) -> MutexGuard<'_, HashMap<(Genotype, Scale), Result<Graph, NoGraph>>> {
+    fn graphs(&self) -> MutexGuard<'_, Graphs> {
         self.graphs.lock().expect("no holder of the lock panics")
     }
 }

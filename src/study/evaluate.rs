@@ -3,6 +3,8 @@
 //! Candidates of a batch are scored in parallel, then exported in parallel, then measured together in turns, so that on a
 //! host that is its own target nothing else runs while something is measured.
 
+mod figures;
+
 use super::accuracy::{ACCURACY, Accuracies, ECE};
 use super::candidate::Candidate;
 use super::latency::{Latencies, Latency, known};
@@ -195,39 +197,6 @@ impl<'a> Evaluator<'a> {
         Ok(true)
     }
 
-    /// Asks plugins for their figures of the sound candidates: those that come last, or the others. False if the observer
-    /// interrupted it.
-    fn figures(&mut self, batch: &mut [Candidate], last: bool, observer: &dyn Observer) -> Result<bool, StudyError> {
-        let plan = self.plan;
-        let open: Vec<_> = plan.figures.iter().filter(|figure| figure.is_last() == last).collect();
-        for candidate in batch.iter_mut().filter(|_| !open.is_empty()) {
-            let begin = Instant::now();
-            for figure in &open {
-                if observer.interrupted() {
-                    return Ok(false);
-                }
-                let values = self.known_values(candidate, last)?;
-                figure.find(plan, (&mut *self.store, &self.models), candidate, &values)?;
-            }
-            candidate.record.seconds.scoring_s += begin.elapsed().as_secs_f64();
-        }
-        Ok(true)
-    }
-
-    /// What is known of a candidate, by name: its indicators and objectives; latencies only once all are measured.
-    fn known_values(&self, candidate: &Candidate, measured: bool) -> Result<BTreeMap<String, f64>, StudyError> {
-        let mut values = candidate.values.clone();
-        for (objective, source) in self.plan.objectives.as_slice().iter().zip(&self.plan.sources) {
-            if candidate.sound().is_some()
-                && (measured || !matches!(source, Source::Latency(_)))
-                && let Some(value) = self.value(candidate, source)?
-            {
-                values.insert(objective.name.clone(), value);
-            }
-        }
-        Ok(values)
-    }
-
     /// Measures what is to be measured, on all devices. False if the observer interrupted it.
     fn measure(
         &mut self,
@@ -403,7 +372,9 @@ impl<'a> Evaluator<'a> {
         }
         let mut objectives = BTreeMap::new();
         for (objective, source) in self.plan.objectives.as_slice().iter().zip(&self.plan.sources) {
-            let Some(value) = self.value(candidate, source)? else { return Ok(Err(format!("no value of `{}`", objective.name))) };
+            let Some(value) = self.value(candidate, source)? else {
+                return Ok(Err(format!("no value of `{}`", objective.name)));
+            };
             objectives.insert(objective.name.clone(), value);
         }
         Ok(Ok(objectives))

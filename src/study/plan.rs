@@ -218,26 +218,18 @@ impl Plan {
             && devices.iter().any(|device| device.source == LatencySource::Mixed)
         {
             let reason = "is found when candidates are measured, and `source: mixed` measures by what it would be";
-            return Err(wrong(format!("objectives: {}: {reason}, expected a measured or a predicted latency", figure.name)));
+            return Err(wrong(format!(
+                "objectives: {}: {reason}, expected a measured or a predicted latency",
+                figure.name
+            )));
         }
         for device in &devices {
             plugins.extend(device_plugin(&device.profile)?);
         }
         let objectives = Objectives::new(objectives).map_err(|error| wrong(format!("objectives: {error}")))?;
         let (space, folder) = (Arc::new(space), folder.to_owned());
-        let plan = Self {
-            config,
-            space,
-            settings,
-            recipe,
-            objectives,
-            sources,
-            devices,
-            accuracy,
-            figures,
-            plugins,
-            folder,
-        };
+        let plan =
+            Self { config, space, settings, recipe, objectives, sources, devices, accuracy, figures, plugins, folder };
         plan.sampler(0, &OpenOptions::default())?;
         Ok(plan)
     }
@@ -310,12 +302,10 @@ impl Plan {
             folder: self.folder.clone(),
         });
         let problem = Problem { metrics, names, ..Problem::new(self.genes()?, self.objectives.optimised().count()) };
-        options
-            .sampler(&problem, self.config.seed.wrapping_add(repeat as u64))
-            .map_err(|error| match error {
-                SamplerError::Plugin(error) => error.into(),
-                error => self.sampler_error(&error),
-            })
+        options.sampler(&problem, self.config.seed.wrapping_add(repeat as u64)).map_err(|error| match error {
+            SamplerError::Plugin(error) => error.into(),
+            error => self.sampler_error(&error),
+        })
     }
 
     /// The space as samplers see it: dead networks are none.

@@ -112,7 +112,8 @@ pub(super) fn space_of_plugin(stored: &Value, store: &Path) -> Result<SearchSpac
     let options: Options = serde_json::from_value(stored["options"].clone()).unwrap_or_default();
     let bases: Vec<&Path> = store.ancestors().skip(1).collect();
     let named = SearchSpace::open_with(&text(&stored["name"]), &options, &bases);
-    let space = named.or_else(|_| SearchSpace::open_with(&text(&stored["definition"]["plugin"]["name"]), &options, &[]))?;
+    let space =
+        named.or_else(|_| SearchSpace::open_with(&text(&stored["definition"]["plugin"]["name"]), &options, &[]))?;
     match difference(&stored["definition"], space.definition()) {
         None => Ok(space),
         Some(Difference { field, first, second }) => {
