@@ -122,6 +122,6 @@ fn a_plugins_figure_is_on_the_front() {
     let members = front["front"].as_array().unwrap();
     assert!(members.len() > 2, "{front}");
     for member in members {
-        assert!(member["values"]["my-indicator"].as_f64().is_some_and(|paths| paths >= 0.0), "{member}");
+        assert!(member["objectives"]["my-indicator"].as_f64().is_some_and(|layers| layers > 0.0), "{member}");
     }
 }
