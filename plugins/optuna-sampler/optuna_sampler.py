@@ -16,10 +16,16 @@ except ImportError as missing:
 MOST_DRAWS = 200  # of Optuna, for a genotype that it has not proposed before
 
 
+class Unusable(Exception):
+    """Nothing can be proposed here at all."""
+
+
 class Sampler:
     def initialize(self, params):
         if optuna is None:
-            raise RuntimeError(f"{sys.executable} has no Optuna: {MISSING} (pip install optuna)")
+            raise Unusable(f"{sys.executable} has no Optuna: {MISSING} (pip install 'optuna>=5')")
+        if not hasattr(optuna.trial.Trial, "set_constraint"):
+            raise Unusable(f"{sys.executable} has Optuna {optuna.__version__}, expected 5 or later (pip install 'optuna>=5')")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         options, seed = params.get("options") or {}, params["seed"] % 2**32
         self.round = int(options.get("round", 12))
@@ -126,8 +132,10 @@ def main():
             request = json.loads(line)
             reply["id"], method = request["id"], request["method"]
             reply["result"] = methods[method](request.get("params"))
+        except Unusable as error:
+            reply["error"] = {"code": 1, "message": str(error)}
         except Exception as error:
-            code = 1 if optuna is None else -32602 if method in methods else -32601 if method else -32700
+            code = -32602 if method in methods else -32601 if method else -32700
             reply["error"] = {"code": code, "message": f"{type(error).__name__}: {error}"}
         print(json.dumps(reply), flush=True)
         if method == "shutdown":
