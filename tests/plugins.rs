@@ -398,7 +398,7 @@ fn a_device_measures() {
 #[test]
 fn a_space_is_searched() {
     let place = Place::new();
-    place.plugin("layers", "space", "", "options: {fails_on: [], fault: crash}");
+    place.plugin("layers", "space", "", "options: {fails_on: [], fault: crash, log: ''}");
     place.write_study("study", "space: {name: layers}");
     let trials = place.trials("study", "random");
     assert_eq!((trials.len(), reasons(&trials)), (8, vec![]));
@@ -406,6 +406,14 @@ fn a_space_is_searched() {
         |trial: &TrialRecord| trial.arch.split(',').all(|choice| ["conv3", "conv1", "skip"].contains(&choice));
     assert!(trials.iter().all(choices), "dead ones are not asked for: {trials:?}");
     assert_eq!(trials.iter().map(|trial| &trial.arch_id).collect::<BTreeSet<_>>().len(), 8);
+    assert!(trials.iter().all(|trial| !trial.arch.starts_with("conv1")), "drawn by the plugin: {trials:?}");
+    // The plugin varies genotypes, too.
+    let search = "search: {sampler: {nsga2: {population: 4, crossover: 0}}, trials: 8, control: none}";
+    let log = place.path("log");
+    place.write_study("evolved", &format!("space: {{name: layers, options: {{log: '{}'}}}}\n{search}", log.display()));
+    let evolved = place.trials("evolved", "nsga2");
+    assert!(evolved.iter().all(|trial| !trial.arch.starts_with("conv1")), "changed by the plugin: {evolved:?}");
+    assert!(place.log().iter().any(|line| line == "mutate"), "{:?}", place.log());
     // What a command reads of the study, and what needs none.
     let report = place.0.run(&["report", "runs/study", "--format", "json"]);
     assert_eq!(report.code, Some(0), "{report:?}");

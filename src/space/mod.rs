@@ -15,7 +15,7 @@ mod plugin;
 mod precision;
 
 pub use error::SpaceError;
-pub use plugin::{Sampled, SpaceFacts};
+pub use plugin::{Mutated, Sampled, SpaceFacts};
 pub use precision::Precision;
 
 use crate::genotype::{ArchId, Genotype};
@@ -269,8 +269,8 @@ impl SearchSpace {
 
     /// A genotype drawn uniformly, or as the space's plugin draws.
     pub fn sample(&self, rng: &mut ChaCha8Rng) -> Genotype {
-        if let Topology::Plugin(plugin) = &self.topology
-            && let Some(drawn) = plugin.sample(rng.random())
+        if self.own_variation().0
+            && let Some(drawn) = self.draw_own(rng.random())
         {
             return drawn;
         }
