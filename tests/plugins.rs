@@ -119,17 +119,22 @@ fn good_plugins_of_each_kind_pass() {
     assert!(listed.stdout.contains("good-space") && listed.stdout.contains("can't be used: "), "{listed:?}");
 }
 
-#[test]
-fn broken_plugins_fail_each_for_its_own_reason() {
-    let place = Place::new();
-    let check = |kind: &str, fault: &str, expected: &str| {
+/// Checks a plugin with a fault, which must fail first with `expected`.
+fn check_broken(place: &Place) -> impl Fn(&str, &str, &str) + '_ {
+    |kind: &str, fault: &str, expected: &str| {
         let name = format!("{kind}-{fault}");
         place.plugin(&name, kind, fault, "limits: {time_s: 1.5, memory_mib: 256}");
         let (code, lines) = place.check(&format!("plugins/{name}"));
         let failed: Vec<String> = lines.iter().filter(|line| line.contains(": failed: ")).cloned().collect();
         let found = failed.first().cloned().unwrap_or_default().replace(&name, "NAME");
         assert!(code == Some(1) && found.starts_with(expected), "{name}: expected `{expected}`: {lines:#?}");
-    };
+    }
+}
+
+#[test]
+fn plugins_that_give_no_answer_fail_each_for_its_own_reason() {
+    let place = Place::new();
+    let check = check_broken(&place);
     let start = "initialize: failed: plugin `NAME` can't be started: ";
     check("indicator", "protocol", &format!("{start}`initialize`: protocol: 2, expected 1"));
     check("indicator", "name", &format!("{start}`initialize`: name: other, expected NAME"));
@@ -167,6 +172,12 @@ fn broken_plugins_fail_each_for_its_own_reason() {
     );
     check("indicator", "refuse", "evaluate: failed: evaluates no candidate of tinybench: not this one");
     check("device", "negative", "evaluate: failed: rounds_ms: -1");
+}
+
+#[test]
+fn plugins_without_manners_fail_each_for_its_own_reason() {
+    let place = Place::new();
+    let check = check_broken(&place);
     check("indicator", "random", "determinism: failed: answered ");
     check(
         "indicator",
