@@ -138,11 +138,7 @@ fn plugins_that_give_no_answer_fail_each_for_its_own_reason() {
     let start = "initialize: failed: plugin `NAME` can't be started: ";
     check("indicator", "protocol", &format!("{start}`initialize`: protocol: 2, expected 1"));
     check("indicator", "name", &format!("{start}`initialize`: name: other, expected NAME"));
-    check(
-        "indicator",
-        "start",
-        &format!("{start}plugin `NAME` exited with code 3 in `initialize`; its last words: no licence"),
-    );
+    check("indicator", "start", &format!("{start}it exited with code 3 in `initialize`; its last words: no licence"));
     check("device", "facts", &format!("{start}`initialize`: missing field `runtime`"));
     check(
         "indicator",
@@ -307,7 +303,7 @@ fn a_crash_costs_one_trial_and_a_plugin_that_cant_start_no_time() {
     place.plugin("unlicensed", "indicator", "start", "");
     place.write_study("never", "objectives: [params: {}, plugin: {name: unlicensed}]");
     let finished = place.search("never");
-    let expected = "error: plugin `unlicensed` can't be started: plugin `unlicensed` exited with code 3 in `initialize`; \
+    let expected = "error: plugin `unlicensed` can't be started: it exited with code 3 in `initialize`; \
         its last words: no licence\n";
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(1), expected));
     assert!(!place.0.folder("never").exists());
