@@ -119,25 +119,26 @@ fn good_plugins_of_each_kind_pass() {
     assert!(listed.stdout.contains("good-space") && listed.stdout.contains("can't be used: "), "{listed:?}");
 }
 
-#[test]
-fn broken_plugins_fail_each_for_its_own_reason() {
-    let place = Place::new();
-    let check = |kind: &str, fault: &str, expected: &str| {
+/// Checks a plugin with a fault, which must fail first with `expected`.
+fn check_broken(place: &Place) -> impl Fn(&str, &str, &str) + '_ {
+    |kind: &str, fault: &str, expected: &str| {
         let name = format!("{kind}-{fault}");
         place.plugin(&name, kind, fault, "limits: {time_s: 1.5, memory_mib: 256}");
         let (code, lines) = place.check(&format!("plugins/{name}"));
         let failed: Vec<String> = lines.iter().filter(|line| line.contains(": failed: ")).cloned().collect();
         let found = failed.first().cloned().unwrap_or_default().replace(&name, "NAME");
         assert!(code == Some(1) && found.starts_with(expected), "{name}: expected `{expected}`: {lines:#?}");
-    };
+    }
+}
+
+#[test]
+fn plugins_that_give_no_answer_fail_each_for_its_own_reason() {
+    let place = Place::new();
+    let check = check_broken(&place);
     let start = "initialize: failed: plugin `NAME` can't be started: ";
     check("indicator", "protocol", &format!("{start}`initialize`: protocol: 2, expected 1"));
     check("indicator", "name", &format!("{start}`initialize`: name: other, expected NAME"));
-    check(
-        "indicator",
-        "start",
-        &format!("{start}plugin `NAME` exited with code 3 in `initialize`; its last words: no licence"),
-    );
+    check("indicator", "start", &format!("{start}it exited with code 3 in `initialize`; its last words: no licence"));
     check("device", "facts", &format!("{start}`initialize`: missing field `runtime`"));
     check(
         "indicator",
@@ -167,6 +168,12 @@ fn broken_plugins_fail_each_for_its_own_reason() {
     );
     check("indicator", "refuse", "evaluate: failed: evaluates no candidate of tinybench: not this one");
     check("device", "negative", "evaluate: failed: rounds_ms: -1");
+}
+
+#[test]
+fn plugins_without_manners_fail_each_for_its_own_reason() {
+    let place = Place::new();
+    let check = check_broken(&place);
     check("indicator", "random", "determinism: failed: answered ");
     check(
         "indicator",
@@ -296,7 +303,7 @@ fn a_crash_costs_one_trial_and_a_plugin_that_cant_start_no_time() {
     place.plugin("unlicensed", "indicator", "start", "");
     place.write_study("never", "objectives: [params: {}, plugin: {name: unlicensed}]");
     let finished = place.search("never");
-    let expected = "error: plugin `unlicensed` can't be started: plugin `unlicensed` exited with code 3 in `initialize`; \
+    let expected = "error: plugin `unlicensed` can't be started: it exited with code 3 in `initialize`; \
         its last words: no licence\n";
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(1), expected));
     assert!(!place.0.folder("never").exists());
@@ -398,7 +405,7 @@ fn a_device_measures() {
 #[test]
 fn a_space_is_searched() {
     let place = Place::new();
-    place.plugin("layers", "space", "", "options: {fails_on: [], fault: crash}");
+    place.plugin("layers", "space", "", "options: {fails_on: [], fault: crash, log: ''}");
     place.write_study("study", "space: {name: layers}");
     let trials = place.trials("study", "random");
     assert_eq!((trials.len(), reasons(&trials)), (8, vec![]));
@@ -406,6 +413,14 @@ fn a_space_is_searched() {
         |trial: &TrialRecord| trial.arch.split(',').all(|choice| ["conv3", "conv1", "skip"].contains(&choice));
     assert!(trials.iter().all(choices), "dead ones are not asked for: {trials:?}");
     assert_eq!(trials.iter().map(|trial| &trial.arch_id).collect::<BTreeSet<_>>().len(), 8);
+    assert!(trials.iter().all(|trial| !trial.arch.starts_with("conv1")), "drawn by the plugin: {trials:?}");
+    // The plugin varies genotypes, too.
+    let search = "search: {sampler: {nsga2: {population: 4, crossover: 0}}, trials: 8, control: none}";
+    let log = place.path("log");
+    place.write_study("evolved", &format!("space: {{name: layers, options: {{log: '{}'}}}}\n{search}", log.display()));
+    let evolved = place.trials("evolved", "nsga2");
+    assert!(evolved.iter().all(|trial| !trial.arch.starts_with("conv1")), "changed by the plugin: {evolved:?}");
+    assert!(place.log().iter().any(|line| line == "mutate"), "{:?}", place.log());
     // What a command reads of the study, and what needs none.
     let report = place.0.run(&["report", "runs/study", "--format", "json"]);
     assert_eq!(report.code, Some(0), "{report:?}");

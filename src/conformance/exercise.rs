@@ -4,15 +4,14 @@ use super::path;
 use crate::device::{DeviceFacts, Times};
 use crate::genotype::Genotype;
 use crate::graph::Graph;
-use crate::indicator::{self, Probes};
+use crate::indicator::{self, Probes, SettingsSection};
 use crate::latency::Protocol;
 use crate::network::{Init, Weights};
 use crate::onnx::{self, ExportOptions, Metadata};
 use crate::plugin::{Kind, Plugin, PluginError};
 use crate::sampler::Asked;
-use crate::space::{Decision, Sampled, Scale, SearchSpace, SpaceFacts};
+use crate::space::{Decision, Mutated, Sampled, Scale, SearchSpace, SpaceFacts};
 use crate::study::{Figure, FigureFacts};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -195,7 +194,8 @@ fn candidates(folder: &Path) -> Vec<Candidate> {
 fn values() -> Vec<BTreeMap<String, f64>> {
     let (space, genotypes) = built_in();
     let mut values = vec![BTreeMap::new(); genotypes.len()];
-    let settings = crate::indicator::SettingsSection::default().resolve_for(&space, Path::new(""));
+    let section = SettingsSection { batch: Some(8), networks: Some(1), ..SettingsSection::default() };
+    let settings = section.resolve_for(&space, Path::new(""));
     let probes = settings.ok().and_then(|settings| Probes::new(&space, settings, 1, candle_core::Device::Cpu).ok());
     if let Some(probes) = probes {
         let genotypes: Vec<&Genotype> = genotypes.iter().collect();
@@ -301,11 +301,6 @@ fn drawn(plugin: &mut Plugin, facts: &SpaceFacts) -> Result<Vec<Value>, String> 
         answers.push(json!(sampled.genotypes));
     }
     if plugin.can("mutate") {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Mutated {
-            genotype: Vec<usize>,
-        }
         let from = vec![0; facts.decisions.len()];
         let mutated: Mutated = plugin.ask_for("mutate", &json!({"genotype": from, "seed": 1})).map_err(text)?;
         in_range("mutate", &mutated.genotype, &facts.decisions)?;

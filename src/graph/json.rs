@@ -17,7 +17,7 @@ use serde_json::Value;
 
 /// The most nodes that are read: many times the largest network of any space.
 const MOST_NODES: usize = 20_000;
-/// The most elements of one sample at any node: 4 GiB of floats.
+/// The most elements of one sample at any node, and the most weights of all nodes: 4 GiB of floats.
 const MOST_ELEMENTS: usize = 1 << 30;
 
 /// Why JSON is no graph.
@@ -127,11 +127,14 @@ impl Graph {
             return Err(GraphJsonError::Form(format!("output: {output}, expected one of {count} nodes")));
         }
         let graph = builder.finish(NodeId(output));
+        let mut weights = 0;
         for parameter in graph.parameters() {
-            if parameter.dims.iter().try_fold(1, |all: usize, dim| all.checked_mul(*dim)).is_none_or(large) {
-                let (name, dims) = (parameter.name, parameter.dims);
+            let elements = parameter.dims.iter().try_fold(1, |all: usize, dim| all.checked_mul(*dim));
+            weights += elements.unwrap_or(MOST_ELEMENTS).min(MOST_ELEMENTS);
+            if weights >= MOST_ELEMENTS {
+                let name = parameter.name;
                 return Err(GraphJsonError::Form(format!(
-                    "{name}: {dims:?}, expected {MOST_ELEMENTS} elements at most"
+                    "{name}: expected fewer than {MOST_ELEMENTS} weights in all"
                 )));
             }
         }
@@ -217,5 +220,9 @@ mod tests {
         check(&|json| stride(json, 1 << 40), "graph: node 1 `conv`: 1099511627776 is too large a number");
         let padding = |json: &mut Value| json["nodes"][1]["op"]["conv2d"]["window"]["padding"] = json!(1 << 24);
         check(&padding, "graph: node 1 `conv`: shape: ");
+        let features = |json: &mut Value| json["nodes"][5]["op"]["linear"]["out_features"] = json!(1 << 24);
+        let channels = |json: &mut Value| json["nodes"][1]["op"]["conv2d"]["out_channels"] = json!(1 << 20);
+        let both = |json: &mut Value| (channels(json), features(json)).1;
+        check(&both, "graph: linear.weight: expected fewer than 1073741824 weights in all");
     }
 }

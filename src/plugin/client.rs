@@ -221,6 +221,11 @@ impl Plugin {
         let reason = |error: PluginError| match error {
             PluginError::Start { reason, .. } => reason,
             PluginError::Answer { reason, .. } => format!("`initialize`: {reason}"),
+            PluginError::Refused { code, message, .. } => format!("{message} (`initialize`, error {code})"),
+            PluginError::Crashed { how, last_words, .. } => format!("it {how} in `initialize`{last_words}"),
+            PluginError::TimeLimit { limit_s, last_words, .. } => {
+                format!("`initialize` not done within {limit_s} s, its `limits.time_s`{last_words}")
+            }
             other => other.to_string(),
         };
         let begun = self.ask("initialize", &params);

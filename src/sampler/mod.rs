@@ -34,6 +34,8 @@ mod variation;
 use crate::genotype::{ArchId, Genotype};
 use crate::objective::ObjectiveVector;
 use crate::plugin::PluginError;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -82,12 +84,20 @@ pub type Identify = Arc<dyn Fn(&Genotype) -> Option<ArchId> + Send + Sync>;
 /// Gives numbers of a genotype's graph (MACs, parameters …), equally many of each, which models may learn from.
 pub type Statistics = Arc<dyn Fn(&Genotype) -> Vec<f64> + Send + Sync>;
 
+/// Draws a genotype by a seed, as a space does that is not drawn from uniformly; `None` where it can't.
+pub type Draw = Arc<dyn Fn(u64) -> Option<Genotype> + Send + Sync>;
+
+/// Changes a genotype by a seed, as a space does whose genes are not changed one for one; `None` where it can't.
+pub type Mutate = Arc<dyn Fn(&Genotype, u64) -> Option<Genotype> + Send + Sync>;
+
 /// What a sampler knows of a search space.
 #[derive(Clone)]
 pub struct GeneSpace {
     choices: Vec<usize>,
     id: Identify,
     statistics: Option<Statistics>,
+    draw: Option<Draw>,
+    mutate: Option<Mutate>,
 }
 
 impl GeneSpace {
@@ -101,7 +111,7 @@ impl GeneSpace {
         }
         match choices.iter().position(|count| !(1..=256).contains(count)) {
             Some(decision) => Err(SamplerError::Choices { decision, count: choices[decision] }),
-            None => Ok(Self { choices, id, statistics: None }),
+            None => Ok(Self { choices, id, statistics: None, draw: None, mutate: None }),
         }
     }
 
@@ -117,6 +127,22 @@ impl GeneSpace {
             })
         }));
         self
+    }
+
+    /// With draws and mutations of its own, where it has them, in the place of uniform ones.
+    pub fn with_own(self, draw: Option<Draw>, mutate: Option<Mutate>) -> Self {
+        Self { draw, mutate, ..self }
+    }
+
+    /// A genotype drawn as the space draws, or uniformly.
+    fn sample(&self, rng: &mut ChaCha8Rng) -> Genotype {
+        let own = self.draw.as_ref().and_then(|draw| draw(rng.random()));
+        own.unwrap_or_else(|| variation::sample(&self.choices, rng))
+    }
+
+    /// A genotype changed as the space does; none where it is to be changed uniformly.
+    fn mutated(&self, genotype: &Genotype, rng: &mut ChaCha8Rng) -> Option<Genotype> {
+        self.mutate.as_ref().and_then(|mutate| mutate(genotype, rng.random()))
     }
 
     /// Without them, unless they are `wanted`.

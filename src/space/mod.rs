@@ -15,7 +15,7 @@ mod plugin;
 mod precision;
 
 pub use error::SpaceError;
-pub use plugin::{Sampled, SpaceFacts};
+pub use plugin::{Mutated, Sampled, SpaceFacts};
 pub use precision::Precision;
 
 use crate::genotype::{ArchId, Genotype};
@@ -203,8 +203,17 @@ impl SearchSpace {
     pub fn with_network(mut self, changes: &NetworkChanges) -> Result<Self, SpaceError> {
         if self.is_plugin() {
             let reason = "network: its networks are a plugin's, expected `options` in its place".to_owned();
-            let given = *changes != NetworkChanges::default();
-            return if given { Err(SpaceError::Invalid { path: self.name.into(), reason }) } else { Ok(self) };
+            let NetworkSize { input, classes, .. } = self.networks.full;
+            let same = NetworkChanges {
+                input: changes.input.filter(|changed| *changed != input),
+                classes: changes.classes.filter(|changed| *changed != classes),
+                ..changes.clone()
+            };
+            return if same != NetworkChanges::default() {
+                Err(SpaceError::Invalid { path: self.name.into(), reason })
+            } else {
+                Ok(self)
+            };
         }
         let NetworkChanges { input, classes, width, depth } = changes;
         let Networks { full, probe, thin } = &mut self.networks;
@@ -269,8 +278,8 @@ impl SearchSpace {
 
     /// A genotype drawn uniformly, or as the space's plugin draws.
     pub fn sample(&self, rng: &mut ChaCha8Rng) -> Genotype {
-        if let Topology::Plugin(plugin) = &self.topology
-            && let Some(drawn) = plugin.sample(rng.random())
+        if self.own_variation().0
+            && let Some(drawn) = self.draw_own(rng.random())
         {
             return drawn;
         }

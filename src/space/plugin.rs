@@ -4,6 +4,7 @@
 //! plugin  initialize → {…, "decisions": [{"name": "1.1", "choices": ["conv", "skip"]}], "input": [3, 32, 32], "classes": 10}
 //! tegu    lower {"genotype": [0, 1], "scale": "full"}    plugin  {"graph": {…}}      or error 1: a dead network
 //! tegu    sample {"seed": 7, "count": 1}                 plugin  {"genotypes": [[0, 1]]}       (capability `sample`)
+//! tegu    mutate {"genotype": [0, 1], "seed": 7}         plugin  {"genotype": [1, 1]}          (capability `mutate`)
 //! ```
 //!
 //! Architectures are written as the names of their choices, joined by commas. Graphs are kept once they are lowered: a
@@ -13,6 +14,7 @@ use super::{Decision, NetworkSize, Networks, Scale, SearchSpace, SpaceError, Top
 use crate::genotype::{ArchId, Genotype, hex};
 use crate::graph::{Graph, Shape};
 use crate::plugin::{Found, Kind, Options, Plugin, PluginError, Start};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -75,6 +77,14 @@ struct Lowered {
 pub struct Sampled {
     /// The genes of each.
     pub genotypes: Vec<Vec<usize>>,
+}
+
+/// A genotype, as a space changes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mutated {
+    /// The genes.
+    pub genotype: Vec<usize>,
 }
 
 /// Why there is no graph.
@@ -143,18 +153,17 @@ impl PluginSpace {
         })
     }
 
-    /// Draws with the plugin's own distribution; none where it has none, or fails.
-    pub(super) fn sample(&self, seed: u64) -> Option<Genotype> {
-        let mut plugin = self.plugin();
-        if !plugin.can("sample") {
-            return None;
-        }
-        let drawn = plugin.ask_for::<Sampled>("sample", &json!({"seed": seed, "count": 1}));
-        let drawn = drawn.inspect_err(|error| tracing::warn!("{error}: a uniform draw takes the place")).ok()?;
-        let genes = drawn.genotypes.into_iter().next()?;
+    /// The genotype of these genes, if it is one.
+    fn genotype(&self, genes: Vec<usize>) -> Option<Genotype> {
         let fits = genes.len() == self.facts.decisions.len()
             && genes.iter().zip(self.choices()).all(|(&gene, choices)| gene < choices);
         fits.then(|| Genotype::new(genes.into_iter().map(|gene| gene as u8).collect()))
+    }
+
+    /// What the plugin answers; none where it fails.
+    fn vary<T: DeserializeOwned>(&self, method: &str, params: &serde_json::Value) -> Option<T> {
+        let answer = self.plugin().ask_for(method, params);
+        answer.inspect_err(|error| tracing::warn!("{error}: uniform chance takes the place")).ok()
     }
 
     fn graph(&self, genotype: &Genotype, scale: Scale, networks: &Networks) -> Result<Graph, NoGraph> {
@@ -283,6 +292,31 @@ impl SearchSpace {
         };
         space.recount().map_err(|reason| SpaceError::Invalid { path: PathBuf::from(&space.name), reason })?;
         Ok(space)
+    }
+
+    /// Whether the space's plugin draws by itself (capability `sample`), and whether it changes genotypes (`mutate`).
+    pub fn own_variation(&self) -> (bool, bool) {
+        match &self.topology {
+            Topology::Plugin(of) => {
+                let plugin = of.plugin();
+                (plugin.can("sample"), plugin.can("mutate"))
+            }
+            _ => (false, false),
+        }
+    }
+
+    /// A genotype as the space's plugin draws it; none where there is none.
+    pub(crate) fn draw_own(&self, seed: u64) -> Option<Genotype> {
+        let Topology::Plugin(of) = &self.topology else { return None };
+        let drawn: Sampled = of.vary("sample", &json!({"seed": seed, "count": 1}))?;
+        of.genotype(drawn.genotypes.into_iter().next()?)
+    }
+
+    /// A genotype as the space's plugin changes it; none where it does not.
+    pub(crate) fn mutate_own(&self, genotype: &Genotype, seed: u64) -> Option<Genotype> {
+        let Topology::Plugin(of) = &self.topology else { return None };
+        let mutated: Mutated = of.vary("mutate", &json!({"genotype": genotype, "seed": seed}))?;
+        of.genotype(mutated.genotype)
     }
 
     /// Whether it is a plugin's.

@@ -12,7 +12,7 @@ use crate::lut::LatencyTable;
 use crate::objective::{Direction, Objective, Objectives};
 use crate::onnx::Precision;
 use crate::quality::Recipe;
-use crate::sampler::{GeneSpace, Problem, ProblemNames, Sampler, SamplerError, SamplerOptions};
+use crate::sampler::{Draw, GeneSpace, Mutate, Problem, ProblemNames, Sampler, SamplerError, SamplerOptions};
 use crate::space::SearchSpace;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -319,7 +319,12 @@ impl Plan {
         let identify = Arc::new(move |genotype: &_| of.id(genotype));
         let genes = GeneSpace::new(space.choices().to_vec(), identify).map_err(|error| self.sampler_error(&error))?;
         let of = space.clone();
-        Ok(genes.with_statistics(Arc::new(move |genotype| of.statistics(genotype).to_vec())))
+        let genes = genes.with_statistics(Arc::new(move |genotype| of.statistics(genotype).to_vec()));
+        let (draws, mutates) = space.own_variation();
+        let (draw, mutate) = (space.clone(), space.clone());
+        let draw = draws.then(|| -> Draw { Arc::new(move |seed| draw.draw_own(seed)) });
+        let mutate = mutates.then(|| -> Mutate { Arc::new(move |genotype, seed| mutate.mutate_own(genotype, seed)) });
+        Ok(genes.with_own(draw, mutate))
     }
 
     fn sampler_error(&self, error: &SamplerError) -> StudyError {

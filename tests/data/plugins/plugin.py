@@ -109,6 +109,27 @@ def lower(params):
     return {"graph": {"input": image, "nodes": nodes, "output": at}}
 
 
+def note(word):
+    if OPTIONS.get("log"):
+        with open(OPTIONS["log"], "a") as log:
+            log.write(word + "\n")
+
+
+def sample(params):
+    note("sample")
+    chance = random.Random(params["seed"])
+    # No architecture begins with `conv1`.
+    return {"genotypes": [[chance.choice([0, 2, 3])] + [chance.randrange(4) for _ in range(2)] for _ in range(params["count"])]}
+
+
+def mutate(params):
+    note("mutate")
+    chance = random.Random(params["seed"])
+    genotype = params["genotype"]
+    genotype[chance.randrange(1, 3)] = chance.randrange(3)
+    return {"genotype": genotype}
+
+
 def ask(params):
     count = params["count"]
     misbehave(FAULT)
@@ -144,8 +165,8 @@ def answer(method, params):
     methods = {"device": {"evaluate": measure}, "sampler": {"ask": ask, "tell": tell}}
     methods["space"] = {
         "lower": lower,
-        "sample": lambda params: {"genotypes": [[0, 1, 2]] * params["count"]},
-        "mutate": lambda params: {"genotype": [1] + params["genotype"][1:]},
+        "sample": sample,
+        "mutate": mutate,
     }
     found = methods.get(KIND, {"evaluate": lambda params: figure(params["candidate"])}).get(method)
     if found is None:
