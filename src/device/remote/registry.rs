@@ -186,12 +186,17 @@ impl Registry {
     }
 }
 
+/// The keys of a bucket, by the subjects of its stream: the client library's own list waits for ever for a value that is
+/// replaced while it is read.
 async fn keys(store: &Store) -> Result<Vec<String>, NatsError> {
     let failed = |error: &dyn std::fmt::Display| NatsError::request("the registry", error);
-    let mut keys = store.keys().await.map_err(|error| failed(&error))?;
+    let prefix = format!("$KV.{}.", store.name);
+    let subjects = store.stream.info_with_subjects(format!("{prefix}>")).await;
+    let mut subjects = subjects.map_err(|error| failed(&error))?;
     let mut all = vec![];
-    while let Some(key) = keys.next().await {
-        all.push(key.map_err(|error| failed(&error))?);
+    while let Some(subject) = subjects.next().await {
+        let (subject, _) = subject.map_err(|error| failed(&error))?;
+        all.extend(subject.strip_prefix(&prefix).map(str::to_owned));
     }
     all.sort();
     Ok(all)
