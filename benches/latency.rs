@@ -67,7 +67,10 @@ impl Bench {
     fn device(&self, change: impl FnOnce(&mut Protocol)) -> LocalDevice {
         let mut profile = self.profile.clone();
         change(&mut profile.protocol);
-        LocalDevice::new(profile, OpenOptions { executable: Some(env!("CARGO_BIN_EXE_tegu").into()), library: None })
+        LocalDevice::new(
+            profile,
+            OpenOptions { executable: Some(env!("CARGO_BIN_EXE_tegu").into()), ..OpenOptions::default() },
+        )
     }
 
     fn write(&self, name: &str, graph: &Graph) -> Result<PathBuf> {

@@ -4,6 +4,7 @@
 
 use crate::indicator::SettingsSection;
 use crate::latency::Protocol;
+use crate::nats::NatsOptions;
 use crate::network::Compute;
 use crate::plugin::{Options, PluginSection};
 use crate::quality::QualitySection;
@@ -47,6 +48,34 @@ pub struct StudyConfig {
     /// How, and for how long.
     #[serde(default)]
     pub search: SearchSection,
+    /// Devices elsewhere, which objectives may name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceSection>,
+    /// Who scores. No part of the study: it may go on otherwise.
+    #[serde(default, skip_serializing)]
+    pub scoring: ScoringSection,
+    /// Where agents are reached. No part of the study, and it holds secrets.
+    #[serde(default, skip_serializing)]
+    pub nats: NatsOptions,
+}
+
+/// A device elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceSection {
+    /// The name that its agents serve (`tegu agent --device NAME`).
+    pub agent: String,
+}
+
+/// Who scores the candidates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScoringSection {
+    /// This machine.
+    #[default]
+    Here,
+    /// Agents (`tegu agent --score`).
+    Agents,
 }
 
 /// What layers may be rounded to, part by part of a network, and how: candidates are rounded after their training.

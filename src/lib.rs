@@ -11,6 +11,7 @@
 //! `tests/layering.rs` holds the code to.
 #![warn(missing_docs)]
 
+pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod conformance;
@@ -25,6 +26,7 @@ pub mod journal;
 pub mod kernels;
 pub mod latency;
 pub mod lut;
+pub mod nats;
 pub mod network;
 pub mod objective;
 pub mod onnx;

@@ -235,9 +235,9 @@ fn keep_last_lines(from: impl Read, name: &str, kept: &Mutex<VecDeque<String>>) 
     }
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
-    #![cfg(unix)]
     use super::*;
 
     fn shell(script: &str) -> Process {

@@ -1,7 +1,7 @@
 #!/bin/sh
-# What the tests need from outside of the repository: Python's onnx, onnxruntime, Optuna and jsonschema in .venv, ONNX Runtime with OpenVINO
-# in .tegu, laid out as `tegu runtime install` does, Chromium, and Fashion-MNIST.
-# Usage: tests/setup.sh [python|openvino|chromium|fashion_mnist]...   (all where nothing is said; quick where they are there already)
+# What the tests need from outside of the repository: Python's onnx, onnxruntime, Optuna and jsonschema in .venv, ONNX Runtime with
+# OpenVINO in .tegu, laid out as `tegu runtime install` does, Chromium, nats-server, and Fashion-MNIST.
+# Usage: tests/setup.sh [python|openvino|chromium|nats|fashion_mnist]...   (all where nothing is said; quick where they are there already)
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -69,6 +69,21 @@ setup_chromium() {
     DEBIAN_FRONTEND=noninteractive $as_root apt-get install -qq -y --no-install-recommends chromium >/dev/null
 }
 
+# The server that agents are reached through.
+setup_nats() {
+    if command -v nats-server >/dev/null || [ -x /usr/sbin/nats-server ]; then
+        return
+    fi
+    as_root=
+    [ "$(id -u)" = 0 ] || as_root="sudo -n"
+    if ! command -v apt-get >/dev/null || { [ -n "$as_root" ] && ! $as_root true 2>/dev/null; }; then
+        echo "tests/setup.sh: nats-server is missing, the tests of agents need it: as root, apt-get install nats-server" >&2
+        exit 1
+    fi
+    $as_root apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -qq -y --no-install-recommends nats-server >/dev/null
+}
+
 # 30 MB of images in /usr/share/datasets/fashion-mnist. Only Debian has it as a package.
 setup_fashion_mnist() {
     if [ -d "${TEGU_FASHION_MNIST:-/usr/share/datasets/fashion-mnist}" ]; then
@@ -86,13 +101,13 @@ setup_fashion_mnist() {
 }
 
 if [ $# = 0 ]; then
-    set -- python openvino chromium fashion_mnist
+    set -- python openvino chromium nats fashion_mnist
 fi
 for part in "$@"; do
     case $part in
-    python | openvino | chromium | fashion_mnist) "setup_$part" ;;
+    python | openvino | chromium | nats | fashion_mnist) "setup_$part" ;;
     *)
-        echo "tests/setup.sh: no part '$part': python, openvino, chromium or fashion_mnist" >&2
+        echo "tests/setup.sh: no part '$part': python, openvino, chromium, nats or fashion_mnist" >&2
         exit 2
         ;;
     esac

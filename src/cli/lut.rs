@@ -8,6 +8,7 @@ use super::{Interrupted, interrupt, print, print_json};
 use crate::device::{self, Device, HardwareProfile, OpenOptions};
 use crate::latency::statistics::{median, quantile};
 use crate::lut::{self, BuildOptions, LatencyTable, LutError, Method, Status, Validation};
+use crate::nats::NatsOptions;
 use crate::report;
 use clap::{Subcommand, ValueEnum};
 use comfy_table::{CellAlignment, Table};
@@ -138,7 +139,7 @@ fn open(profile: HardwareProfile, ort_lib: Option<&PathBuf>) -> anyhow::Result<B
 }
 
 fn build(args: &BuildArgs, quiet: bool) -> anyhow::Result<()> {
-    let profile = lut::brief(HardwareProfile::find(&args.profile)?);
+    let profile = lut::brief(device::find(&args.profile, &NatsOptions::default())?);
     let space = args.space.open()?;
     let method = match args.method {
         MethodArg::Fused => Method::Fused,

@@ -3,9 +3,11 @@
 //! Exit codes: 0 all went well, 1 it failed, 2 the input is at fault (arguments, a config, a space, a profile, a
 //! model), 130 interrupted.
 
+mod agent;
 mod bench;
 mod correlate;
 mod data;
+mod devices;
 mod export;
 mod indicators;
 mod inspect;
@@ -23,10 +25,13 @@ mod runtime;
 mod score;
 mod search;
 mod train;
+mod worker;
 
+use crate::agent::AgentError;
 use crate::data::DataError;
 use crate::device::{DeviceError, ProfileError};
 use crate::lut::LutError;
+use crate::nats::NatsError;
 use crate::onnx::OnnxError;
 use crate::quality::TruthError;
 use crate::quantize::QuantizeError;
@@ -90,9 +95,13 @@ enum Command {
     Runtime(runtime::Args),
     /// Executables of others that take part in a search
     Plugin(plugin::Args),
+    /// Make this machine a device of searches that run elsewhere
+    Agent(agent::Args),
+    /// List the devices and agents of a NATS server
+    Devices(devices::Args),
     /// Measure models for a parent process (JSON lines on standard input and output)
     #[command(hide = true)]
-    Worker,
+    Worker(worker::Args),
 }
 
 /// Input that a command refuses.
@@ -108,11 +117,8 @@ struct Interrupted;
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Command::Worker = cli.command {
-        return match crate::device::worker::serve_stdio() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        };
+    if let Command::Worker(args) = &cli.command {
+        return worker::run(args);
     }
     log_to_stderr(cli.verbose, cli.quiet);
     let result = match &cli.command {
@@ -131,7 +137,9 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(args),
         Command::Runtime(args) => runtime::run(args),
         Command::Plugin(args) => plugin::run(args),
-        Command::Worker => Ok(()),
+        Command::Agent(args) => agent::run(args),
+        Command::Devices(args) => devices::run(args),
+        Command::Worker(_) => Ok(()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -164,6 +172,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         || error.is::<TruthError>()
         || error.is::<TableError>()
         || error.downcast_ref().is_some_and(DeviceError::is_input)
+        || error.downcast_ref().is_some_and(AgentError::is_input)
+        || error.downcast_ref().is_some_and(NatsError::is_input)
         || error.downcast_ref().is_some_and(LutError::is_input)
         || error.downcast_ref().is_some_and(StoreError::is_input)
         || error.downcast_ref().is_some_and(OnnxError::is_input)

@@ -2,8 +2,9 @@
 
 use super::network::named_dims;
 use super::{print, print_json};
-use crate::device::{self, HardwareProfile, Job, OpenOptions};
+use crate::device::{self, Job, OpenOptions};
 use crate::latency::{HostState, Measurement, Sustained, Throughput};
+use crate::nats::NatsOptions;
 use comfy_table::Table;
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 pub(super) struct Args {
     /// The ONNX file
     model: PathBuf,
-    /// Hardware profile: a name (such as host-cpu-tract) or the path of a YAML file
+    /// Hardware profile: a name (such as host-cpu-tract), the path of a YAML file, or agent:NAME (at TEGU_NATS_URL)
     #[arg(long, default_value = "host-cpu-tract")]
     device: String,
     /// Sizes of an input that the model leaves open, as in image:1x3x224x224 (repeat for several inputs)
@@ -27,7 +28,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let profile = HardwareProfile::find(&args.device)?;
+    let profile = device::find(&args.device, &NatsOptions::default())?;
     let options = OpenOptions { library: args.ort_lib.clone(), ..OpenOptions::default() };
     let job = Job { input_dims: args.input.iter().cloned().collect(), ..Job::of_model(&args.model) };
     let mut device = device::open(profile, options)?;

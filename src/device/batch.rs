@@ -16,6 +16,8 @@ pub(super) type Outcomes = Vec<Option<Result<Measurement, DeviceError>>>;
 pub(super) enum Ended {
     /// The worker can go on. Jobs without an outcome found no room.
     Done,
+    /// The runtime is there: its name and version.
+    Ready(Option<String>),
     /// The runtime can't be had.
     Unavailable(String),
     /// The worker is gone; this was its work, and what happened.
@@ -138,8 +140,9 @@ pub(super) fn follow(
                     FailureKind::Run | FailureKind::Unavailable => DeviceError::Failed(reason),
                 }));
             }
-            Waited::Reply(Reply::Done { id: of } | Reply::Ready { id: of }) if of == id => {
-                return (Some(worker), Ended::Done);
+            Waited::Reply(Reply::Done { id: of }) if of == id => return (Some(worker), Ended::Done),
+            Waited::Reply(Reply::Ready { id: of, runtime }) if of == id => {
+                return (Some(worker), Ended::Ready(runtime));
             }
             Waited::Reply(Reply::Failed { id: of, job: None, reason, .. }) if of == id => {
                 return (Some(worker), Ended::Unavailable(reason));

@@ -1,8 +1,10 @@
 //! The worker as its client sees it: a child process that answers requests.
 
 use super::message::{PROTOCOL_VERSION, Reply, Request};
+use super::worker::Confinement;
 use super::{DeviceError, LastWords};
 use crate::process::{Heard, Process};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -24,11 +26,22 @@ pub(super) enum Waited {
 }
 
 impl WorkerProcess {
-    /// Starts `executable worker` and waits for its hello.
-    pub fn start(executable: &Path) -> Result<Self, DeviceError> {
+    /// Starts `executable worker`, confined where it is to be, and waits for its hello.
+    pub fn start(executable: &Path, confinement: Option<&Confinement>) -> Result<Self, DeviceError> {
         let unusable = |reason: String| DeviceError::NoWorker { executable: executable.to_owned(), reason };
         let mut command = Command::new(executable);
         command.arg("worker").envs(crate::runtime::WORKER_ENV.iter().copied());
+        if let Some(Confinement { folder, readable }) = confinement {
+            command
+                .arg("--sandbox")
+                .arg(folder)
+                .args(readable.iter().flat_map(|path| [OsStr::new("--readable"), path.as_os_str()]));
+            // What a stranger's model may reach, it may tell.
+            let secret = std::env::vars_os().map(|(name, _)| name);
+            secret.filter(|name| name.to_string_lossy().starts_with("TEGU_NATS")).for_each(|name| {
+                command.env_remove(name);
+            });
+        }
         // A backtrace would push a panic's message out of the last words.
         command.env("RUST_BACKTRACE", "0");
         #[cfg(unix)]

@@ -7,6 +7,7 @@
 use super::batch::{Culprit, Ended, Loss, Outcomes, follow};
 use super::child::WorkerProcess;
 use super::message::{CheckRequest, JobRequest, MeasureRequest, OptimizeRequest, Request, Setup};
+use super::worker::Confinement;
 use super::{Device, DeviceError, HardwareProfile, Job, OpenOptions, Stage, refuse_unsupported};
 use crate::latency::statistics::median;
 use crate::latency::{Measurement, Pace, Protocol};
@@ -22,6 +23,8 @@ pub struct LocalDevice {
     profile: HardwareProfile,
     executable: Option<PathBuf>,
     library: Option<PathBuf>,
+    sandbox: Option<PathBuf>,
+    runtime: Option<String>,
     worker: Option<WorkerProcess>,
     last_id: u64,
     /// Why the reference model can't be run here.
@@ -34,8 +37,17 @@ impl LocalDevice {
     /// A device of this profile. The worker starts with the first measurement.
     pub fn new(profile: HardwareProfile, options: OpenOptions) -> Self {
         let library = options.library.or_else(|| profile.library.clone());
-        let (executable, reference_ms) = (options.executable, vec![]);
-        Self { profile, executable, library, worker: None, last_id: 0, no_reference: None, reference_ms }
+        Self {
+            profile,
+            executable: options.executable,
+            library,
+            sandbox: options.sandbox,
+            runtime: None,
+            worker: None,
+            last_id: 0,
+            no_reference: None,
+            reference_ms: vec![],
+        }
     }
 
     fn take_worker(&mut self) -> Result<WorkerProcess, DeviceError> {
@@ -43,7 +55,10 @@ impl LocalDevice {
             return Ok(worker);
         }
         let executable = self.executable.clone().map_or_else(own_executable, Ok)?;
-        WorkerProcess::start(&executable)
+        let readable = self.library.as_deref().and_then(Path::parent).map(Path::to_owned);
+        let confinement =
+            self.sandbox.clone().map(|folder| Confinement { folder, readable: readable.into_iter().collect() });
+        WorkerProcess::start(&executable, confinement.as_ref())
     }
 
     /// Refuses a model of which too many nodes run elsewhere.
@@ -152,10 +167,10 @@ impl LocalDevice {
             outcomes[job] = outcome;
         }
         match ended {
-            Ok(Ended::Done) if answered == 0 => {
+            Ok(Ended::Done | Ended::Ready(_)) if answered == 0 => {
                 Err(Box::new(|model| DeviceError::Failed(format!("{}: the worker gave no answer", model.display()))))
             }
-            Ok(Ended::Done) => Ok(None),
+            Ok(Ended::Done | Ended::Ready(_)) => Ok(None),
             Ok(Ended::Unavailable(reason)) => {
                 let device = self.profile.name.clone();
                 Err(Box::new(move |_| DeviceError::Unavailable { device: device.clone(), reason: reason.clone() }))
@@ -245,7 +260,7 @@ fn between_process(measured: &[Vec<Measurement>]) -> f64 {
 }
 
 /// The running executable; on Linux as the link that leads to it even after its file was replaced.
-fn own_executable() -> Result<PathBuf, DeviceError> {
+pub(super) fn own_executable() -> Result<PathBuf, DeviceError> {
     let link = Path::new("/proc/self/exe");
     if cfg!(target_os = "linux") && link.exists() {
         return Ok(link.to_owned());
@@ -266,11 +281,19 @@ impl Device for LocalDevice {
         let (id, limits) = (self.last_id, self.profile.limits.clone());
         let request = Request::Check(CheckRequest { id, setup: self.setup() });
         let reason = match self.ask(id, &request, &mut vec![])? {
+            Ended::Ready(runtime) => {
+                self.runtime = runtime;
+                return Ok(());
+            }
             Ended::Done => return Ok(()),
             Ended::Unavailable(reason) => reason,
             Ended::Lost(Culprit::Job(_, stage) | Culprit::Stage(stage), loss) => loss.reason(stage, &limits),
         };
         Err(DeviceError::Unavailable { device: self.profile.name.clone(), reason })
+    }
+
+    fn runtime(&self) -> Option<String> {
+        self.runtime.clone()
     }
 
     fn measure(&mut self, job: &Job) -> Result<Measurement, DeviceError> {
@@ -298,7 +321,7 @@ impl Device for LocalDevice {
         let request = OptimizeRequest { id: self.last_id, job: absolute(job)?, output, setup: self.setup() };
         let mut outcomes: Outcomes = vec![None];
         match self.ask(request.id, &Request::Optimize(request), &mut outcomes)? {
-            Ended::Done => outcomes.pop().flatten().map_or(Ok(()), |failed| failed.map(drop)),
+            Ended::Done | Ended::Ready(_) => outcomes.pop().flatten().map_or(Ok(()), |failed| failed.map(drop)),
             Ended::Unavailable(reason) => Err(DeviceError::Unavailable { device: self.profile.name.clone(), reason }),
             Ended::Lost(Culprit::Job(_, stage) | Culprit::Stage(stage), loss) => {
                 Err(loss.error(job.model.clone(), stage, &self.profile.limits))

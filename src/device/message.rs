@@ -8,12 +8,16 @@
 //! worker  {"failed": {"id": 1, "job": 0, "kind": "run", "reason": "…"}}        (without a job: all of them)
 //! worker  {"done": {"id": 1}}              (a job without an answer found no room in memory: it is asked for again)
 //! client  {"check": {"id": 2, "runtime": "tract", …}}
-//! worker  {"ready": {"id": 2}}      or      {"failed": {"id": 2, "kind": "unavailable", "reason": "…"}}
+//! worker  {"ready": {"id": 2, "runtime": "tract 0.23.9"}}      or      {"failed": {"id": 2, "kind": "unavailable", "reason": "…"}}
 //! client  {"optimize": {"id": 3, "job": {"model": "m.onnx"}, "output": "m.opt.onnx", …}}
 //! worker  {"done": {"id": 3}}      or, before that,      {"failed": {"id": 3, "job": 0, …}}
+//! client  {"score": {"id": 4, "work": {"space": {…}, "genotypes": [[0, 1, 2]], …}, "compute": "cpu"}}
+//! worker  {"scored": {"id": 4, "scores": [{"ntk_condition": {"Ok": {…}}}]}}      or      {"failed": {"id": 4, …}}
 //! ```
 
+use super::remote::message::{ScoreOutcomes, ScoreWork};
 use crate::latency::{Measurement, Protocol};
+use crate::network::Compute;
 use crate::runtime::{RuntimeKind, SessionOptions};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -33,6 +37,18 @@ pub(super) enum Request {
     Measure(MeasureRequest),
     /// Write what the runtime makes of a model.
     Optimize(OptimizeRequest),
+    /// Score architectures.
+    Score(ScoreRequest),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScoreRequest {
+    /// Repeated in every reply.
+    pub id: u64,
+    pub work: ScoreWork,
+    /// What computes.
+    pub compute: Compute,
 }
 
 /// What runs the models; the same for the whole life of a worker.
@@ -100,12 +116,18 @@ pub(super) enum Reply {
     Hello { protocol: u32, tegu: String },
     /// What it does now, and for which job.
     Stage { id: u64, job: Option<usize>, stage: Stage },
-    /// The runtime and its provider are there.
-    Ready { id: u64 },
+    /// The runtime and its provider are there; its name and version.
+    Ready {
+        id: u64,
+        #[serde(default)]
+        runtime: Option<String>,
+    },
     /// The result of a job.
     Measured { id: u64, job: usize, measurement: Box<Measurement> },
     /// No result, of this job or of the whole request.
     Failed { id: u64, job: Option<usize>, kind: FailureKind, reason: String },
+    /// The scores of a request's architectures.
+    Scored { id: u64, scores: Vec<ScoreOutcomes> },
     /// All is said about the jobs of the request.
     Done { id: u64 },
 }

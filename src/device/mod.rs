@@ -10,7 +10,11 @@ mod message;
 mod pin;
 mod plugin;
 mod profile;
+pub(crate) mod remote;
 mod replay;
+#[cfg_attr(not(target_os = "linux"), path = "sandbox_off.rs")]
+pub mod sandbox;
+mod scorer;
 mod table;
 pub mod worker;
 
@@ -20,11 +24,14 @@ pub use local::LocalDevice;
 pub use message::Stage;
 pub use plugin::{DeviceFacts, PluginDevice, Times};
 pub use profile::{Budget, HardwareProfile, Limits, Location, ProfileError};
+pub use remote::{AgentDevice, AgentState, Heartbeat, Registration, profile as agent_profile};
 pub use replay::{Record, ReplayDevice};
+pub(crate) use scorer::Scorer;
 pub use table::{LatencyCsv, LatencyRow, read_latencies};
 
 use crate::genotype::ArchId;
 use crate::latency::Measurement;
+use crate::nats::{NatsError, NatsOptions};
 use crate::onnx::{self, OnnxError};
 use crate::plugin::PluginError;
 use std::collections::BTreeMap;
@@ -71,6 +78,20 @@ pub trait Device: Send {
         jobs.iter().map(|job| self.measure(job)).collect()
     }
 
+    /// Says that what was measured of `jobs` is stored, so that a device which keeps answers may forget them.
+    fn stored(&mut self, _jobs: &[Job]) {}
+
+    /// Another handle of the same device for another thread, if it is a machine of its own: what it measures and what
+    /// is computed here do not disturb each other.
+    fn elsewhere(&self) -> Option<Box<dyn Device>> {
+        None
+    }
+
+    /// The runtime and its version, once a [`check`](Self::check) has found it.
+    fn runtime(&self) -> Option<String> {
+        None
+    }
+
     /// Writes what the device's runtime makes of a model (operators fused, layouts chosen) as an ONNX file at `output`.
     ///
     /// # Errors
@@ -88,17 +109,40 @@ pub struct OpenOptions {
     pub executable: Option<PathBuf>,
     /// The runtime's library, before the profile's.
     pub library: Option<PathBuf>,
+    /// The one folder that the worker may write to, for models of strangers; it has the run of the machine where absent.
+    pub sandbox: Option<PathBuf>,
+    /// Where agents are reached; the environment says what is absent.
+    pub nats: NatsOptions,
+    /// Who asks agents: answers belong to a client, and wait for one of the same name. A new one where absent.
+    pub client: Option<String>,
+}
+
+/// The device of this name: `agent:NAME` is one elsewhere, anything else a [profile](HardwareProfile::find).
+///
+/// # Errors
+/// If there is none.
+pub fn find(name: &str, nats: &NatsOptions) -> Result<HardwareProfile, DeviceError> {
+    match name.strip_prefix("agent:") {
+        Some(kind) => agent_profile(kind, nats),
+        None => Ok(HardwareProfile::find(name)?),
+    }
 }
 
 /// Gets the device of `profile` ready.
 ///
 /// # Errors
-/// If it is a replay whose records can't be read, a plugin that can't be started, or a table, which runs no model.
+/// If it is a replay whose records can't be read, an agent that can't be reached, a plugin that can't be started, or a table,
+/// which runs no model.
 pub fn open(profile: HardwareProfile, options: OpenOptions) -> Result<Box<dyn Device>, DeviceError> {
     Ok(match profile.location {
         Location::Local => Box::new(LocalDevice::new(profile, options)),
         Location::Replay { .. } => Box::new(ReplayDevice::new(profile)?),
         Location::Plugin(_) => Box::new(PluginDevice::new(profile)?),
+        Location::Agent { ref name, .. } => {
+            let client = options.client.unwrap_or_else(|| format!("{}{:016x}", remote::ONCE, rand::random::<u64>()));
+            let client = format!("{client}-{name}");
+            Box::new(AgentDevice::open(profile, &client, &options.nats)?)
+        }
         Location::Table { file, .. } => {
             let reason = "a table of latencies answers for architectures in a search, it runs no model".to_owned();
             return Err(DeviceError::Records { study: file, reason });
@@ -176,6 +220,12 @@ pub enum DeviceError {
         /// Name of the profile.
         profile: String,
     },
+    /// The profile is refused.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The server that agents are reached through can't be used.
+    #[error(transparent)]
+    Nats(NatsError),
     /// The file is no ONNX model.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
@@ -203,21 +253,26 @@ pub enum DeviceError {
 impl DeviceError {
     /// Whether it is the user's input that is at fault: the model, or the records of a replay.
     pub fn is_input(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Refused(_)
-                | Self::UnsupportedOperator { .. }
-                | Self::Onnx(_)
-                | Self::Records { .. }
-                | Self::NoRecord { .. }
-                | Self::Table(_)
-        ) || matches!(self, Self::Plugin(error) if error.is_input())
+            | Self::UnsupportedOperator { .. }
+            | Self::Onnx(_)
+            | Self::Records { .. }
+            | Self::NoRecord { .. }
+            | Self::Profile(_)
+            | Self::Table(_) => true,
+            Self::Nats(error) => error.is_input(),
+            Self::Plugin(error) => error.is_input(),
+            _ => false,
+        }
     }
 
     /// Whether another model would fail as well.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::NoWorker { .. } | Self::Unavailable { .. } | Self::Records { .. } | Self::Table(_))
-            || matches!(self, Self::Plugin(error) if error.is_unavailable())
+        matches!(
+            self,
+            Self::NoWorker { .. } | Self::Unavailable { .. } | Self::Records { .. } | Self::Table(_) | Self::Nats(_)
+        ) || matches!(self, Self::Plugin(error) if error.is_unavailable())
     }
 }
 

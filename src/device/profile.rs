@@ -70,6 +70,17 @@ pub enum Location {
         study: PathBuf,
         /// Which device's records; needed where they are of several.
         device: Option<String>,
+        /// Milliseconds that each answer takes, to rehearse a search; 0 where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pause_ms: Option<u64>,
+    },
+    /// Elsewhere: agents of this name, behind a NATS server.
+    Agent {
+        /// The name that its agents were given.
+        name: String,
+        /// What it was found to be; filled in when it is looked up.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fingerprint: Option<String>,
     },
     /// Wherever a plugin of kind `device` has it.
     Plugin(PluginSection),
@@ -385,7 +396,7 @@ mod tests {
     #[test]
     fn a_location_is_a_word_or_a_map() {
         let location = parse("location: {replay: {study: runs/a.jsonl}}").unwrap().location;
-        assert_eq!(location, Location::Replay { study: "dir/runs/a.jsonl".into(), device: None });
+        assert_eq!(location, Location::Replay { study: "dir/runs/a.jsonl".into(), device: None, pause_ms: None });
         assert_eq!(parse("location: local").unwrap().location, Location::Local);
         let profile = parse("location: {replay: {study: /a, device: b}}").unwrap();
         let json = serde_json::to_string(&profile).unwrap();
@@ -398,15 +409,15 @@ mod tests {
     fn a_misspelt_location_is_named() {
         check(
             "location: locl",
-            "dir/a.yaml:3:11: location: unknown variant `locl`, expected one of `local`, `replay`, `plugin`, `table`; did you mean `local`?",
+            "dir/a.yaml:3:11: location: unknown variant `locl`, expected one of `local`, `replay`, `agent`, `plugin`, `table`; did you mean `local`?",
         );
         check(
             "location: {replay: {studdy: a}}",
-            "dir/a.yaml:3:21: location.replay: unknown field `studdy`, expected `study` or `device`; did you mean `study`?",
+            "dir/a.yaml:3:21: location.replay: unknown field `studdy`, expected one of `study`, `device`, `pause_ms`; did you mean `study`?",
         );
         check(
             "location: {reply: {study: a}}",
-            "dir/a.yaml:3:12: location: unknown variant `reply`, expected one of `local`, `replay`, `plugin`, `table`; did you mean `replay`?",
+            "dir/a.yaml:3:12: location: unknown variant `reply`, expected one of `local`, `replay`, `agent`, `plugin`, `table`; did you mean `replay`?",
         );
     }
 

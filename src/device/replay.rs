@@ -9,6 +9,7 @@ use crate::latency::Measurement;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// One line of the records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +55,7 @@ pub struct ReplayDevice {
     profile: HardwareProfile,
     study: PathBuf,
     outcomes: HashMap<ArchId, Result<Measurement, String>>,
+    pause: Duration,
 }
 
 impl ReplayDevice {
@@ -65,9 +67,10 @@ impl ReplayDevice {
     /// # Panics
     /// If the profile's location is no replay.
     pub fn new(profile: HardwareProfile) -> Result<Self, DeviceError> {
-        let Location::Replay { study, device } = &profile.location else {
+        let Location::Replay { study, device, pause_ms } = &profile.location else {
             panic!("profile `{}` is no replay", profile.name);
         };
+        let pause = Duration::from_millis(pause_ms.unwrap_or(0));
         let study = if study.is_dir() { study.join("measurements.jsonl") } else { study.clone() };
         let wrong = |reason: String| DeviceError::Records { study: study.clone(), reason };
         let records = read(&study).map_err(wrong)?;
@@ -92,7 +95,7 @@ impl ReplayDevice {
             Ok((arch_id, outcome))
         });
         let outcomes = outcomes.collect::<Result<_, DeviceError>>()?;
-        Ok(Self { profile, study, outcomes })
+        Ok(Self { profile, study, outcomes, pause })
     }
 }
 
@@ -107,6 +110,7 @@ impl Device for ReplayDevice {
     }
 
     fn measure(&mut self, job: &Job) -> Result<Measurement, DeviceError> {
+        std::thread::sleep(self.pause);
         let arch = job.arch_id.as_ref();
         match arch.and_then(|arch| self.outcomes.get(arch)) {
             Some(outcome) => outcome.clone().map_err(DeviceError::Failed),

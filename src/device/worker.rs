@@ -4,6 +4,7 @@
 //! well; a thread of its own waits for that, so that the worker ends in the middle of a measurement, too. (Linux's
 //! `PR_SET_PDEATHSIG` would not do: it fires when the *thread* ends that started the worker.)
 
+mod score;
 mod turns;
 
 use super::message::{FailureKind, OptimizeRequest, PROTOCOL_VERSION, Reply, Request, Setup, Stage};
@@ -12,14 +13,27 @@ use crate::latency::Host;
 use crate::runtime::{self, LoadOptions, Runtime, RuntimeError, RuntimeKind, SessionOptions};
 use std::io::{self, BufRead, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::mpsc;
 use turns::Reference;
+
+/// Whether this process is to be confined before it does anything, and to what.
+#[derive(Clone, Debug, Default)]
+pub struct Confinement {
+    /// The folder that it may write to.
+    pub folder: PathBuf,
+    /// What it may read beside what every program does.
+    pub readable: Vec<PathBuf>,
+}
 
 /// Serves the client at the other end of standard input and output, until it is gone.
 ///
 /// # Errors
-/// If the client can't be reached.
-pub fn serve_stdio() -> io::Result<()> {
+/// If the client can't be reached, or the process can't be confined.
+pub fn serve_stdio(confinement: Option<&Confinement>) -> io::Result<()> {
+    if let Some(Confinement { folder, readable }) = confinement {
+        super::sandbox::confine(folder, readable).map_err(io::Error::other)?;
+    }
     let output = stdout::take_over()?;
     let (sender, requests) = mpsc::channel();
     std::thread::spawn(move || {
@@ -47,6 +61,7 @@ pub fn serve(requests: impl IntoIterator<Item = String>, mut output: impl Write)
     };
     send(Reply::Hello { protocol: PROTOCOL_VERSION, tegu: env!("CARGO_PKG_VERSION").to_owned() })?;
     let mut worker = Worker { loaded: None, reference: None };
+    let mut scoring = score::Scoring::default();
     for line in requests {
         let request = match serde_json::from_str::<Request>(&line) {
             Ok(request) => request,
@@ -56,16 +71,24 @@ pub fn serve(requests: impl IntoIterator<Item = String>, mut output: impl Write)
             Request::Check(request) => request.id,
             Request::Measure(request) => request.id,
             Request::Optimize(request) => request.id,
+            Request::Score(request) => request.id,
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| match &request {
             Request::Check(request) => {
                 send(Reply::Stage { id, job: None, stage: Stage::Runtime }).map_err(Failure::Client)?;
                 worker.load(&request.setup)?;
-                Ok(Reply::Ready { id })
+                let info = worker.loaded.as_ref().map(|loaded| loaded.runtime.info());
+                let runtime = info.map(|info| format!("{} {}", info.name, info.version));
+                Ok(Reply::Ready { id, runtime })
             }
             Request::Measure(request) => {
                 worker.measure(request, &mut send)?;
                 Ok(Reply::Done { id })
+            }
+            Request::Score(request) => {
+                let scores = scoring.score(&request.work, request.compute);
+                let scores = scores.map_err(|reason| Failure::Reason { kind: FailureKind::Refused, reason })?;
+                Ok(Reply::Scored { id, scores })
             }
             Request::Optimize(request) => {
                 send(Reply::Stage { id, job: Some(0), stage: Stage::Load }).map_err(Failure::Client)?;

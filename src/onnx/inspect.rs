@@ -5,9 +5,9 @@ use prost::Message;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::Path;
-use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::tensor_shape_proto::dimension;
-use tract_onnx::pb::{GraphProto, ModelProto, ValueInfoProto, type_proto};
+use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, ValueInfoProto, type_proto};
 
 /// Facts about a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,11 +131,16 @@ pub fn inspect(path: &Path) -> Result<ModelInfo, OnnxError> {
 /// Reads the model at `path` as it is.
 pub(crate) fn decode(path: &Path) -> Result<ModelProto, OnnxError> {
     let bytes = std::fs::read(path).map_err(|source| OnnxError::File { path: path.to_owned(), source })?;
+    decode_bytes(&bytes, path)
+}
+
+/// Reads the model in `bytes`, which are said to be those of the file at `path`.
+pub(crate) fn decode_bytes(bytes: &[u8], path: &Path) -> Result<ModelProto, OnnxError> {
     let malformed = |reason: String| OnnxError::Malformed { path: path.to_owned(), reason };
     if bytes.is_empty() {
         return Err(malformed("the file is empty".into()));
     }
-    let model = ModelProto::decode(bytes.as_slice()).map_err(|error| {
+    let model = ModelProto::decode(bytes).map_err(|error| {
         malformed(format!("{error}; it has {} bytes: is it truncated, or of another format?", bytes.len()))
     })?;
     if model.graph.is_none() {
@@ -183,6 +188,18 @@ pub(crate) fn operator_nodes(graph: &GraphProto) -> Vec<OperatorNode> {
         }
     }
     all
+}
+
+/// The name of a tensor of `graph`, or of the bodies of its control flow, whose numbers are in another file.
+pub(crate) fn external_data(graph: &GraphProto) -> Option<&str> {
+    let outside =
+        |tensor: &&TensorProto| tensor.data_location() == DataLocation::External || !tensor.external_data.is_empty();
+    let attributes = || graph.node.iter().flat_map(|node| &node.attribute);
+    let own =
+        graph.initializer.iter().chain(attributes().flat_map(|attribute| attribute.t.iter().chain(&attribute.tensors)));
+    own.clone().find(outside).map(|tensor| tensor.name.as_str()).or_else(|| {
+        attributes().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)).find_map(external_data)
+    })
 }
 
 fn value_info(value: &ValueInfoProto) -> ValueInfo {

@@ -27,7 +27,7 @@ pub(crate) mod proto;
 
 pub use export::{Batch, ExportOptions, IR_VERSION, OPSET, Pixels, export, value_name};
 pub use inspect::{Dim, ElementType, ModelInfo, OperatorNode, ValueInfo, inspect};
-pub(crate) use inspect::{decode, inspect_proto, operator_nodes};
+pub(crate) use inspect::{decode, decode_bytes, external_data, inspect_proto, operator_nodes};
 pub use metadata::{Metadata, read_metadata};
 pub use precision::Precision;
 

@@ -45,6 +45,7 @@ pub struct SearchSpace {
     precisions: Option<Precisions>,
     choices: Vec<usize>,
     definition: serde_json::Value,
+    text: String,
 }
 
 #[derive(Clone, Debug)]
@@ -155,6 +156,7 @@ impl SearchSpace {
             precisions: None,
             choices: vec![],
             definition: yaml::parse(text, path)?,
+            text: text.to_owned(),
         };
         space.recount().map_err(invalid)?;
         // Operators that don't fit are an error of the file, not of the candidate that first has them.
@@ -241,7 +243,13 @@ impl SearchSpace {
         Ok(space)
     }
 
-    /// The space's file as data: two spaces of one definition are the same.
+    /// The space's file as it is written: what [`parse`](Self::parse) makes the same space of.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The space's file as data, to compare with: two spaces of one definition have the same architectures. Genes may differ,
+    /// since the order of operators, which they count by, is not in it.
     pub fn definition(&self) -> &serde_json::Value {
         &self.definition
     }

@@ -288,6 +288,7 @@ impl SearchSpace {
             topology,
             precisions: None,
             choices: vec![],
+            text: definition.to_string(),
             definition,
         };
         space.recount().map_err(|reason| SpaceError::Invalid { path: PathBuf::from(&space.name), reason })?;

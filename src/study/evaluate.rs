@@ -1,31 +1,37 @@
 //! From genotypes to finished trials: score, export, estimate, measure, store.
 //!
 //! Candidates of a batch are scored in parallel, then exported in parallel, then measured together in turns, so that on a
-//! host that is its own target nothing else runs while something is measured.
+//! host that is its own target nothing else runs while something is measured. Devices elsewhere measure on while the next
+//! batch is scored.
 
 mod figures;
 
 use super::accuracy::{ACCURACY, Accuracies, ECE};
+use super::batch::{Batch, Scored, chosen};
 use super::candidate::Candidate;
+use super::flight::Flight;
 use super::latency::{Latencies, Latency, known};
 use super::progress::{Event, Observer};
-use super::reference::{reference, score_in_parallel};
+use super::reference::reference;
+use super::scoring::Scoring;
 use super::store::{Store, TrialRecord, TrialState};
 use super::{MODELS, Plan, Source, StudyError};
 use crate::config::LatencySource;
 use crate::device::OpenOptions;
 use crate::genotype::{ArchId, Genotype};
-use crate::indicator::{self, Indicator, Probes};
+use crate::indicator::{self, Indicator};
 use crate::objective::ObjectiveVector;
 use crate::pareto::{ParetoFront, dominates};
 use crate::quality::{Quality, QualityFacts};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Most candidates that are measured together: between two such groups a study can be interrupted.
 const TOGETHER: usize = 8;
+/// Most batches that are under way where devices elsewhere measure.
+const FLYING: usize = 4;
 
 /// What turns genotypes into trials.
 pub(super) struct Evaluator<'a> {
@@ -33,7 +39,7 @@ pub(super) struct Evaluator<'a> {
     store: &'a mut Store,
     models: PathBuf,
     options: &'a OpenOptions,
-    probes: Probes,
+    scoring: Scoring,
     quality: Quality,
     /// What candidates are scored by.
     indicators: Vec<&'static dyn Indicator>,
@@ -41,8 +47,6 @@ pub(super) struct Evaluator<'a> {
     latencies: Vec<Latencies>,
     /// Where accuracy is an objective.
     accuracies: Option<Accuracies>,
-    /// When the batch that is being evaluated began, what was scored for it, and in how many seconds.
-    batch: (Instant, HashSet<ArchId>, f64),
 }
 
 impl<'a> Evaluator<'a> {
@@ -61,18 +65,18 @@ impl<'a> Evaluator<'a> {
             StudyError::Config { path: PathBuf::from(&plan.config.study), reason }
         })?;
         let accuracies = Accuracies::new(plan, folder, compute.clone())?;
-        let probes = Probes::new(&plan.space, plan.settings.clone(), plan.config.seed, compute)?;
+        let scoring = Scoring::open(plan, compute, options)?;
         let mut latencies = vec![];
         if store.reference_sample()?.len() < plan.config.quality.reference {
             // Before time is spent on a study that can't go on.
             latencies = opened(plan, store, options)?;
         }
-        let Some(sample) = reference(plan, store, &probes, observer)? else { return Ok(None) };
+        let Some(sample) = reference(plan, store, &scoring, observer)? else { return Ok(None) };
         let quality = Quality::new(&plan.recipe, &sample);
         store.put_fact("quality", &QualityFacts::new(plan.recipe.name, &quality))?;
         let indicators = indicator::distinct(indicator::teg().into_iter().chain(quality.indicators()));
-        let (models, batch) = (folder.join(MODELS), (Instant::now(), HashSet::new(), 0.0));
-        Ok(Some(Self { plan, store, models, options, probes, quality, indicators, latencies, accuracies, batch }))
+        let models = folder.join(MODELS);
+        Ok(Some(Self { plan, store, models, options, scoring, quality, indicators, latencies, accuracies }))
     }
 
     /// The trials of a sampler that earlier runs finished.
@@ -85,12 +89,23 @@ impl<'a> Evaluator<'a> {
         self.store
     }
 
-    /// Scores those of `genotypes` that have no scores yet, in parallel. False if the observer interrupted it.
-    pub(super) fn score(&mut self, genotypes: &[Genotype], observer: &mut dyn Observer) -> Result<bool, StudyError> {
+    /// How many batches may be under way: what is proposed next may depend on what is known, but not on who measures it.
+    pub(super) fn most_batches(&self) -> usize {
+        let mixed = self.latencies.iter().any(|latencies| latencies.planned.source == LatencySource::Mixed);
+        let elsewhere = self.latencies.iter().any(Latencies::is_elsewhere);
+        if elsewhere && !mixed { FLYING } else { 1 }
+    }
+
+    /// Scores those of `genotypes` that have no scores yet, in parallel. None if the observer interrupted it.
+    pub(super) fn score(
+        &mut self,
+        genotypes: &[Genotype],
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Scored>, StudyError> {
+        let begun = Instant::now();
         if self.latencies.is_empty() && !genotypes.is_empty() {
             self.latencies = opened(self.plan, self.store, self.options)?;
         }
-        self.batch = (Instant::now(), HashSet::new(), 0.0);
         let mut unknown: Vec<(ArchId, &Genotype)> = vec![];
         for genotype in genotypes {
             if let Some(id) = self.plan.space.id(genotype).map(|id| id.architecture())
@@ -102,58 +117,78 @@ impl<'a> Evaluator<'a> {
         }
         let mut done = 0;
         let genotypes: Vec<&Genotype> = unknown.iter().map(|(_, genotype)| *genotype).collect();
-        let finished = score_in_parallel(
-            (self.plan, &self.probes),
-            &self.indicators,
-            &genotypes,
-            observer,
-            |index, outcomes, observer| {
-                self.store.put_indicators(&unknown[index].0, &outcomes)?;
-                done += 1;
-                observer.on(&Event::Scoring { done, total: unknown.len() });
-                Ok(())
-            },
-        )?;
-        self.batch.1 = unknown.into_iter().map(|(id, _)| id).collect();
-        self.batch.2 = self.batch.0.elapsed().as_secs_f64();
-        Ok(finished)
+        let store = &mut self.store;
+        let scored = |index: usize, outcomes, observer: &mut dyn Observer| {
+            store.put_indicators(&unknown[index].0, &outcomes)?;
+            done += 1;
+            observer.on(&Event::Scoring { done, total: unknown.len() });
+            Ok(())
+        };
+        let finished = self.scoring.each(self.plan, &self.indicators, &genotypes, observer, scored)?;
+        let ids = unknown.into_iter().map(|(id, _)| id).collect();
+        Ok(finished.then(|| Scored { ids, seconds: begun.elapsed().as_secs_f64() }))
     }
 
-    /// Evaluates candidates whose scores are there, and stores their trials, which are numbered from `first`. None if the
-    /// observer interrupted it: what was measured is kept. `front` is what the sampler has found so far.
-    pub(super) fn trials(
+    /// Begins to evaluate candidates whose scores are there, whose trials are numbered from `first`: all that is done here, and
+    /// asks devices elsewhere. None if the observer interrupted it: what was measured is kept. `front` is what the sampler has
+    /// found so far.
+    pub(super) fn begin(
         &mut self,
         (sampler, first): (&str, usize),
-        genotypes: &[Genotype],
+        (genotypes, scored): (&[Genotype], Scored),
         front: &ParetoFront<ArchId>,
         observer: &mut dyn Observer,
-    ) -> Result<Option<Vec<TrialRecord>>, StudyError> {
+    ) -> Result<Option<Batch>, StudyError> {
+        let begun = Instant::now();
         let candidate = |(at, genotype): (usize, &Genotype)| {
             Candidate::new(self.plan, self.store, (sampler, (first + at) as u64), genotype)
         };
-        let mut batch: Vec<Candidate> = genotypes.iter().enumerate().map(candidate).collect::<Result<_, _>>()?;
-        self.estimate(&mut batch)?;
-        if !self.train(&mut batch, observer)? {
+        let candidates: Vec<Candidate> = genotypes.iter().enumerate().map(candidate).collect::<Result<_, _>>()?;
+        let mut batch = Batch { candidates, spent_s: scored.seconds, scored, flights: vec![] };
+        self.estimate(&mut batch.candidates)?;
+        if !self.train(&mut batch.candidates, observer)? {
             return Ok(None);
         }
         if self.plan.sources.contains(&Source::Size) || !self.plan.figures.is_empty() {
-            self.export(&mut batch, None)?;
+            self.export(&mut batch.candidates, None)?;
         }
-        if !self.figures(&mut batch, false, observer)? {
+        if !self.figures(&mut batch.candidates, false, observer)? {
             return Ok(None);
         }
         if !self.measure(&mut batch, front, observer)? {
             return Ok(None);
         }
-        if self.latencies.iter().all(|latencies| !latencies.measures()) {
-            self.export(&mut batch, None)?;
+        batch.spent_s += begun.elapsed().as_secs_f64();
+        Ok(Some(batch))
+    }
+
+    /// Waits for what devices elsewhere were asked, and stores the batch's trials. None if the observer interrupted it: what
+    /// they answer is there when the study goes on.
+    pub(super) fn finish(
+        &mut self,
+        mut batch: Batch,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Vec<TrialRecord>>, StudyError> {
+        let begun = Instant::now();
+        for flight in std::mem::take(&mut batch.flights) {
+            let (waited, at, places) = (Instant::now(), flight.device, flight.places.clone());
+            let Some(outcomes) = flight.land(observer) else { return Ok(None) };
+            let mut chosen = chosen(&mut batch.candidates, &places);
+            self.latencies[at].take(self.store, &mut chosen, outcomes, &self.models)?;
+            // Others loaded and measured; here, all of it was waiting for them.
+            let share = waited.elapsed().as_secs_f64() / places.len().max(1) as f64;
+            chosen.iter_mut().for_each(|candidate| candidate.record.seconds.measuring_s += share);
         }
-        if !self.figures(&mut batch, true, observer)? {
+        if self.latencies.iter().all(|latencies| !latencies.measures()) {
+            self.export(&mut batch.candidates, None)?;
+        }
+        if !self.figures(&mut batch.candidates, true, observer)? {
             return Ok(None);
         }
-        self.share_time(&mut batch);
+        batch.spent_s += begun.elapsed().as_secs_f64();
+        batch.share_time();
         let mut records = vec![];
-        for candidate in batch {
+        for candidate in batch.candidates {
             let state = match self.objectives(&candidate)? {
                 Ok(objectives) => TrialState::Complete { objectives },
                 Err(reason) => TrialState::Failed { reason },
@@ -197,10 +232,10 @@ impl<'a> Evaluator<'a> {
         Ok(true)
     }
 
-    /// Measures what is to be measured, on all devices. False if the observer interrupted it.
+    /// Measures what is to be measured, on all devices, or asks those that are elsewhere. False if the observer interrupted it.
     fn measure(
         &mut self,
-        batch: &mut [Candidate],
+        Batch { candidates: batch, flights, .. }: &mut Batch,
         front: &ParetoFront<ArchId>,
         observer: &mut dyn Observer,
     ) -> Result<bool, StudyError> {
@@ -210,7 +245,14 @@ impl<'a> Evaluator<'a> {
             if planned.source == LatencySource::Measured && self.latencies[at].measures() {
                 let profile = planned.profile.clone();
                 batch.iter_mut().for_each(|candidate| candidate.within_memory(&profile));
-                if !self.measure_on(at, batch, &everywhere, observer)? {
+                let open = self.unmeasured(at, batch, &everywhere)?;
+                if !open.is_empty()
+                    && let Some(device) = self.latencies[at].elsewhere()
+                {
+                    observer.on(&Event::Measuring { done: 0, together: open.len(), total: open.len() });
+                    let jobs = Latencies::jobs(&chosen(batch, &open), &self.models);
+                    flights.push(Flight::begin(at, device, open, jobs));
+                } else if !self.measure_on(at, batch, &open, observer)? {
                     return Ok(false);
                 }
             }
@@ -225,7 +267,8 @@ impl<'a> Evaluator<'a> {
                 return Ok(true);
             }
             for &at in &mixed {
-                if !self.measure_on(at, batch, &group, observer)? {
+                let open = self.unmeasured(at, batch, &group)?;
+                if !self.measure_on(at, batch, &open, observer)? {
                     return Ok(false);
                 }
             }
@@ -292,21 +335,14 @@ impl<'a> Evaluator<'a> {
         Ok(super::vector_of(&self.plan.objectives, &objectives))
     }
 
-    /// Exports and measures those of `wanted` that have no measurement on the device at `at`. False if the observer
-    /// interrupted it.
-    fn measure_on(
-        &mut self,
-        at: usize,
-        batch: &mut [Candidate],
-        wanted: &[usize],
-        observer: &mut dyn Observer,
-    ) -> Result<bool, StudyError> {
-        let device = self.latencies[at].name().to_owned();
+    /// Those of `wanted` that have no measurement on the device at `at`, exported.
+    fn unmeasured(&self, at: usize, batch: &mut [Candidate], wanted: &[usize]) -> Result<Vec<usize>, StudyError> {
+        let device = self.latencies[at].name();
         let mut open: Vec<usize> = vec![];
         for &place in wanted {
             let id = &batch[place].record.arch_id;
             let twice = open.iter().any(|&other| batch[other].record.arch_id == *id);
-            match self.store.measurement(id, &device)? {
+            match self.store.measurement(id, device)? {
                 Some(known) => batch[place].record.model_sha256 = Some(known.model_sha256),
                 None if batch[place].sound().is_some() && !twice => open.push(place),
                 None => {}
@@ -317,14 +353,24 @@ impl<'a> Evaluator<'a> {
             batch[place].within_size(&self.latencies[at].planned.profile, &self.models)?;
         }
         open.retain(|&place| batch[place].sound().is_some());
+        Ok(open)
+    }
+
+    /// Measures candidates that are exported on the device at `at`. False if the observer interrupted it.
+    fn measure_on(
+        &mut self,
+        at: usize,
+        batch: &mut [Candidate],
+        open: &[usize],
+        observer: &mut dyn Observer,
+    ) -> Result<bool, StudyError> {
         for (done, group) in open.chunks(TOGETHER).enumerate() {
             if observer.interrupted() {
                 return Ok(false);
             }
             observer.on(&Event::Measuring { done: done * TOGETHER, together: group.len(), total: open.len() });
             let begin = Instant::now();
-            let chosen = batch.iter_mut().enumerate().filter(|(place, _)| group.contains(place));
-            let mut chosen: Vec<&mut Candidate> = chosen.map(|(_, candidate)| candidate).collect();
+            let mut chosen = chosen(batch, group);
             let loading_s = self.latencies[at].measure(self.store, &mut chosen, &self.models)?;
             let measuring_s = (begin.elapsed().as_secs_f64() - loading_s.iter().sum::<f64>()).max(0.0);
             for (candidate, loading_s) in chosen.iter_mut().zip(loading_s) {
@@ -378,36 +424,6 @@ impl<'a> Evaluator<'a> {
             objectives.insert(objective.name.clone(), value);
         }
         Ok(Ok(objectives))
-    }
-
-    /// The value of one objective, if it is known.
-    fn value(&self, candidate: &Candidate, source: &Source) -> Result<Option<f64>, StudyError> {
-        let (params, macs) = (candidate.record.params, candidate.record.macs);
-        Ok(match source {
-            Source::Quality => self.quality.of(&candidate.values),
-            Source::Params => params.map(|params| params as f64),
-            Source::Macs => macs.map(|macs| macs as f64),
-            Source::Size => Some(candidate.size_mib(&self.models)?),
-            Source::Accuracy => candidate.values.get(ACCURACY).copied(),
-            Source::CalibrationError => candidate.values.get(ECE).copied(),
-            Source::Plugin(name) => candidate.values.get(name).copied(),
-            Source::Latency(device) => {
-                let known = known(self.store, &candidate.record.arch_id, device)?;
-                known.map(|latency| latency.p50_ms)
-            }
-        })
-    }
-
-    /// Gives each trial of the batch its share of the time that has passed since the batch began.
-    fn share_time(&self, batch: &mut [Candidate]) {
-        let (begun, scored, scoring_s) = &self.batch;
-        let mut scored_here: Vec<&mut Candidate> =
-            batch.iter_mut().filter(|candidate| scored.contains(&candidate.record.arch_id.architecture())).collect();
-        let share = scoring_s / scored_here.len().max(1) as f64;
-        scored_here.iter_mut().for_each(|candidate| candidate.record.seconds.scoring_s += share);
-        let spent: f64 = batch.iter().map(|candidate| candidate.record.seconds.total_s()).sum();
-        let waiting_s = (begun.elapsed().as_secs_f64() - spent).max(0.0) / batch.len().max(1) as f64;
-        batch.iter_mut().for_each(|candidate| candidate.record.seconds.waiting_s = waiting_s);
     }
 }
 

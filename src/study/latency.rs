@@ -6,7 +6,7 @@ use super::estimator::{Estimate, Estimator, opened};
 use super::plan::PlannedDevice;
 use super::store::{EstimateRecord, MeasurementRecord, Store};
 use crate::config::LatencySource;
-use crate::device::{Device, Job, Location, OpenOptions};
+use crate::device::{Device, DeviceError, Job, Location, OpenOptions};
 use crate::genotype::ArchId;
 use crate::latency::{Measurement, Pace};
 use std::path::Path;
@@ -95,6 +95,26 @@ impl Latencies {
         Ok(())
     }
 
+    /// Whether another machine measures.
+    pub fn is_elsewhere(&self) -> bool {
+        self.elsewhere().is_some()
+    }
+
+    /// Another handle of a device that is another machine.
+    pub fn elsewhere(&self) -> Option<Box<dyn Device>> {
+        self.device.as_ref()?.elsewhere()
+    }
+
+    /// What is to be measured of `candidates`, whose models are exported.
+    pub fn jobs(candidates: &[&mut Candidate], models: &Path) -> Vec<Job> {
+        let job = |candidate: &&mut Candidate| Job {
+            model: candidate.model(models),
+            arch_id: Some(candidate.record.arch_id.clone()),
+            ..Job::default()
+        };
+        candidates.iter().map(job).collect()
+    }
+
     /// Measures the exported models of `candidates` together, stores what was found and fails the candidates of which nothing
     /// was. Gives the seconds that went into loading each.
     pub fn measure(
@@ -103,18 +123,25 @@ impl Latencies {
         candidates: &mut [&mut Candidate],
         models: &Path,
     ) -> Result<Vec<f64>, StudyError> {
+        let jobs = Self::jobs(candidates, models);
+        let outcomes = self.device.as_mut().expect("a device that measures was opened").measure_all(&jobs);
+        self.take(store, candidates, outcomes, models)
+    }
+
+    /// Stores the outcomes of `candidates` and fails those without a figure. Gives the seconds that went into loading each.
+    pub fn take(
+        &mut self,
+        store: &mut Store,
+        candidates: &mut [&mut Candidate],
+        outcomes: Vec<Result<Measurement, DeviceError>>,
+        models: &Path,
+    ) -> Result<Vec<f64>, StudyError> {
         let name = self.name().to_owned();
-        let replayed = matches!(self.planned.profile.location, Location::Replay { .. });
-        let job = |candidate: &&mut Candidate| Job {
-            model: candidate.model(models),
-            arch_id: Some(candidate.record.arch_id.clone()),
-            ..Job::default()
-        };
-        let jobs: Vec<Job> = candidates.iter().map(job).collect();
-        let device = self.device.as_mut().expect("a device that measures was opened");
+        let replayed = self.replays();
+        let jobs = Self::jobs(candidates, models);
         let mut records = vec![];
         let mut loading_s = vec![];
-        for (candidate, outcome) in candidates.iter_mut().zip(device.measure_all(&jobs)) {
+        for (candidate, outcome) in candidates.iter_mut().zip(outcomes) {
             let loaded = outcome.as_ref().ok().filter(|_| !replayed);
             loading_s.push(loaded.map_or(0.0, |one| (one.load_ms + one.first_run_ms) / 1e3));
             let exported = candidate.record.model_sha256.clone().unwrap_or_default();
@@ -148,7 +175,15 @@ impl Latencies {
             });
         }
         store.put_measurements(&records)?;
+        if let Some(device) = &mut self.device {
+            device.stored(&jobs);
+        }
         Ok(loading_s)
+    }
+
+    /// Whether figures are of earlier measurements, of models with other bytes.
+    fn replays(&self) -> bool {
+        matches!(self.planned.profile.location, Location::Replay { .. })
     }
 }
 

@@ -4,9 +4,12 @@
 //! asking the samplers again and answering from the store what it has.
 
 mod accuracy;
+mod batch;
 mod candidate;
+mod error;
 mod estimator;
 mod evaluate;
+mod flight;
 mod front;
 mod latency;
 mod metrics;
@@ -17,11 +20,13 @@ mod quantized;
 mod reference;
 mod remeasure;
 mod remembered;
+mod scoring;
 pub mod store;
 mod tracker;
 
 pub use accuracy::{ACCURACY, ECE, PlannedAccuracy};
 pub use candidate::outcomes;
+pub use error::StudyError;
 pub use front::{front, front_of, knee};
 pub use plan::{Plan, PlannedDevice, Source, space};
 pub use plugin::{Figure, FigureFacts, PlannedFigure, PluginIdentity};
@@ -30,22 +35,19 @@ pub use quantized::layers_of;
 pub use remeasure::{FinalFigure, FinalOutcome, REMEASURED, integers_pay, remeasure, remeasured};
 pub use remembered::{Remembered, RememberedLatency, remembered};
 
-use crate::device::{DeviceError, OpenOptions, ProfileError};
+use crate::device::OpenOptions;
 use crate::difference::{Difference, difference};
 use crate::files;
-use crate::indicator::IndicatorError;
-use crate::lut::LutError;
+use crate::genotype::Genotype;
 use crate::objective::{ObjectiveVector, Objectives};
-use crate::onnx::OnnxError;
 use crate::pareto::Measured;
-use crate::plugin::PluginError;
 use crate::sampler::Sampler;
-use crate::space::{Decision, SpaceError};
-use crate::yaml::YamlError;
+use crate::space::Decision;
+use batch::Batch;
 pub(crate) use candidate::model_file;
 use evaluate::Evaluator;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use store::{Store, StoreError, TrialRecord, TrialState};
 use tracker::Tracker;
@@ -66,101 +68,6 @@ pub enum Outcome {
     Finished,
     /// The observer asked it to stop; the same command goes on.
     Interrupted,
-}
-
-/// Why a study can't go on.
-#[derive(Debug, thiserror::Error)]
-pub enum StudyError {
-    /// The config can't be read.
-    #[error(transparent)]
-    Yaml(#[from] YamlError),
-    /// A value of the config is out of its range.
-    #[error("{path}: {reason}", path = path.display())]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// Field, what was found, what was expected.
-        reason: String,
-    },
-    /// The config is not the one that the study was made with.
-    #[error(
-        "{folder} holds a study with another config ({difference}): take another name for the study, or start over with --fresh",
-        folder = folder.display()
-    )]
-    Changed {
-        /// The study's folder.
-        folder: PathBuf,
-        /// The first field that differs, and both values.
-        difference: String,
-    },
-    /// The samplers ask for something else than the study has: it was made by another version.
-    #[error("{folder}: trial {number} of {sampler} is {found} in the study, but {asked} now: it was made by another version of Tegu (start over with --fresh)", folder = folder.display())]
-    Diverged {
-        /// The study's folder.
-        folder: PathBuf,
-        /// The sampler.
-        sampler: String,
-        /// The trial.
-        number: u64,
-        /// The stored architecture.
-        found: String,
-        /// The architecture that the sampler asks for.
-        asked: String,
-    },
-    /// The space is refused.
-    #[error(transparent)]
-    Space(#[from] SpaceError),
-    /// A profile is refused.
-    #[error(transparent)]
-    Profile(#[from] ProfileError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A device can't be opened.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// Candle's device can't be opened, or the probe batches not be made.
-    #[error(transparent)]
-    Indicator(#[from] IndicatorError),
-    /// A model can't be written.
-    #[error(transparent)]
-    Onnx(#[from] OnnxError),
-    /// A plugin can't be used.
-    #[error(transparent)]
-    Plugin(#[from] PluginError),
-    /// A lookup table can't be used.
-    #[error(transparent)]
-    Lut(#[from] LutError),
-    /// What is stored is not what it should be.
-    #[error("{path}: {reason}", path = path.display())]
-    Stored {
-        /// The store.
-        path: PathBuf,
-        /// Which entry, and what is wrong.
-        reason: String,
-    },
-    /// A file can't be written.
-    #[error("{path}: {source}", path = path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
-
-impl StudyError {
-    /// Whether it is the user's input that is at fault.
-    pub fn is_input(&self) -> bool {
-        match self {
-            Self::Yaml(_) | Self::Config { .. } | Self::Changed { .. } | Self::Space(_) | Self::Profile(_) => true,
-            Self::Store(error) => error.is_input(),
-            Self::Device(error) => error.is_input(),
-            Self::Lut(error) => error.is_input(),
-            Self::Plugin(error) => error.is_input(),
-            _ => false,
-        }
-    }
 }
 
 /// The name of a latency objective is this and the name of its device.
@@ -194,9 +101,19 @@ impl Study {
             }
             None => {
                 let facts = serde_json::to_value(StudyFacts::new(&plan)?).expect("facts are JSON");
-                store.put_new_facts(&[("study", facts), ("config", fingerprint)])?;
+                let space = plan.space.text().into();
+                store.put_new_facts(&[("study", facts), ("config", fingerprint), (plan::SPACE, space)])?;
             }
         }
+        let client = match store.fact("client")? {
+            Some(client) => client,
+            None => {
+                let client = format!("study-{:016x}", rand::random::<u64>());
+                store.put_fact("client", &client)?;
+                client
+            }
+        };
+        let options = OpenOptions { nats: plan.config.nats.clone(), client: Some(client), ..options };
         Ok(Self { plan, folder: folder.to_owned(), store, options })
     }
 
@@ -274,7 +191,8 @@ pub(crate) fn repeated(sampler: &str, repeat: usize) -> String {
     if repeat == 0 { sampler.to_owned() } else { format!("{sampler}#{}", repeat + 1) }
 }
 
-/// Asks, evaluates, stores, tells, until the budget is spent or the space exhausted.
+/// Asks, evaluates, stores, tells, until the budget is spent or the space exhausted. Where devices elsewhere measure, the
+/// next batches are under way meanwhile, as far as the sampler proposes them; trials are stored and told in the order of asking.
 fn drive(
     (role, repeat): (Role, usize),
     mut sampler: Box<dyn Sampler>,
@@ -285,35 +203,36 @@ fn drive(
     let name = repeated(sampler.name(), repeat);
     let trials = tracker.plan.config.search.trials;
     let stored = evaluator.stored(&name)?;
-    let mut done = 0;
-    while done < trials {
-        let batch = sampler.ask((trials - done).min(BATCH));
-        if batch.is_empty() {
-            break;
-        }
-        let known = stored.iter().skip(done).take(batch.len());
-        if let Some((record, genotype)) = known.zip(&batch).find(|(record, genotype)| record.genotype != **genotype) {
-            return Err(StudyError::Diverged {
-                folder: tracker.folder.clone(),
-                sampler: name,
-                number: record.number,
-                found: record.arch.clone(),
-                asked: tracker.plan.space.arch(genotype),
-            });
-        }
-        let unknown = stored.len().saturating_sub(done).min(batch.len());
-        if !evaluator.score(&batch[unknown..], observer)? {
-            return Ok(Outcome::Interrupted);
-        }
-        let mut records: Vec<TrialRecord> = stored[done.min(stored.len())..][..unknown].to_vec();
-        if unknown < batch.len() {
-            let (place, front) = ((name.as_str(), done + unknown), tracker.front((role, repeat)));
-            let Some(new) = evaluator.trials(place, &batch[unknown..], front, observer)? else {
-                return Ok(Outcome::Interrupted);
+    let (mut asked, mut done) = (0, 0);
+    let mut under_way: VecDeque<UnderWay> = VecDeque::new();
+    loop {
+        while asked < trials && (under_way.is_empty() || under_way.len() < evaluator.most_batches()) {
+            let batch = sampler.ask((trials - asked).min(BATCH));
+            if batch.is_empty() {
+                break;
+            }
+            let known = &stored[asked.min(stored.len())..(asked + batch.len()).min(stored.len())];
+            check(tracker, &name, known, &batch)?;
+            let new = &batch[known.len()..];
+            let Some(scored) = evaluator.score(new, observer)? else { return Ok(Outcome::Interrupted) };
+            let evaluated = if new.is_empty() {
+                None
+            } else {
+                let (place, front) = ((name.as_str(), asked + known.len()), tracker.front((role, repeat)));
+                let Some(begun) = evaluator.begin(place, (new, scored), front, observer)? else {
+                    return Ok(Outcome::Interrupted);
+                };
+                Some(begun)
             };
+            asked += batch.len();
+            under_way.push_back(UnderWay { known: known.to_vec(), genotypes: batch, evaluated });
+        }
+        let Some(UnderWay { known: mut records, genotypes, evaluated }) = under_way.pop_front() else { break };
+        if let Some(batch) = evaluated {
+            let Some(new) = evaluator.finish(batch, observer)? else { return Ok(Outcome::Interrupted) };
             records.extend(new);
         }
-        for (genotype, record) in batch.iter().zip(records) {
+        for (genotype, record) in genotypes.iter().zip(records) {
             let vector = vector(&tracker.plan.objectives, &record);
             sampler.tell(genotype, vector.as_ref());
             done += 1;
@@ -324,6 +243,29 @@ fn drive(
         tracker.end_of_batch(evaluator)?;
     }
     Ok(Outcome::Finished)
+}
+
+/// What a sampler has asked for and was not told yet.
+struct UnderWay {
+    /// The trials that an earlier run finished, the first ones.
+    known: Vec<TrialRecord>,
+    genotypes: Vec<Genotype>,
+    /// The others.
+    evaluated: Option<Batch>,
+}
+
+/// Whether stored trials are what the sampler asks for now.
+fn check(tracker: &Tracker, name: &str, known: &[TrialRecord], batch: &[Genotype]) -> Result<(), StudyError> {
+    match known.iter().zip(batch).find(|(record, genotype)| record.genotype != **genotype) {
+        None => Ok(()),
+        Some((record, genotype)) => Err(StudyError::Diverged {
+            folder: tracker.folder.clone(),
+            sampler: name.to_owned(),
+            number: record.number,
+            found: record.arch.clone(),
+            asked: tracker.plan.space.arch(genotype),
+        }),
+    }
 }
 
 /// Most candidates that are scored together, before they are measured.

@@ -5,8 +5,11 @@ use super::metrics::metrics;
 use super::plugin::{PlannedFigure, PluginIdentity, device_plugin, sampler_plugin, space_of_plugin};
 use super::store::Store;
 use super::{LATENCY, StudyError};
-use crate::config::{ControlSection, LatencySection, LatencySource, ObjectiveSection, SpaceSection, StudyConfig};
-use crate::device::{HardwareProfile, Location, OpenOptions};
+use crate::config::{
+    ControlSection, DeviceSection, LatencySection, LatencySource, ObjectiveSection, ScoringSection, SpaceSection,
+    StudyConfig,
+};
+use crate::device::{self, HardwareProfile, Location, OpenOptions};
 use crate::indicator::Settings;
 use crate::lut::LatencyTable;
 use crate::objective::{Direction, Objective, Objectives};
@@ -17,6 +20,9 @@ use crate::space::SearchSpace;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// The fact of a store that is the space's file as it was written.
+pub(super) const SPACE: &str = "space";
 
 /// What a study is going to do.
 #[derive(Clone, Debug)]
@@ -102,7 +108,8 @@ impl Plan {
     ///
     /// # Errors
     /// If its space or one of its profiles is refused, or a value is out of its range.
-    pub fn resolve(config: StudyConfig, folder: &Path) -> Result<Self, StudyError> {
+    pub fn resolve(mut config: StudyConfig, folder: &Path) -> Result<Self, StudyError> {
+        config.nats = config.nats.beside(folder);
         let wrong = |reason: String| StudyError::Config { path: PathBuf::new(), reason };
         if config.study.is_empty() || config.study.contains(['/', '\\']) || config.study.starts_with('.') {
             return Err(wrong(format!("study: `{}` can't be the name of a folder", config.study)));
@@ -135,7 +142,11 @@ impl Plan {
             let (mut objective, source) = match section {
                 ObjectiveSection::Quality => (Objective::new("quality", Direction::Maximize), Source::Quality),
                 ObjectiveSection::Latency(latency) => {
-                    let mut profile = HardwareProfile::find(&beside(folder, &latency.device))?;
+                    let elsewhere = config.devices.iter().any(|device| device.agent == latency.device);
+                    let mut profile = match elsewhere {
+                        true => device::agent_profile(&latency.device, &config.nats)?,
+                        false => HardwareProfile::find(&beside(folder, &latency.device))?,
+                    };
                     let name = profile.name.clone();
                     if let Some(protocol) = &latency.protocol {
                         protocol.check().map_err(|error| wrong(format!("objectives: latency: {error}")))?;
@@ -225,6 +236,18 @@ impl Plan {
         }
         for device in &devices {
             plugins.extend(device_plugin(&device.profile)?);
+        }
+        let unused = config.devices.iter().find(|one| devices.iter().all(|device| device.profile.name != one.agent));
+        if let Some(DeviceSection { agent }) = unused {
+            return Err(wrong(format!("devices: no objective is the latency of `{agent}`")));
+        }
+        if config.scoring == ScoringSection::Agents && space.is_plugin() {
+            return Err(wrong("scoring: a plugin's networks are not known to agents, expected `here`".to_owned()));
+        }
+        if config.scoring == ScoringSection::Agents && settings.data.is_some() {
+            return Err(wrong(
+                "scoring: images of `indicators.data` are not sent to agents, expected `here`".to_owned(),
+            ));
         }
         let objectives = Objectives::new(objectives).map_err(|error| wrong(format!("objectives: {error}")))?;
         let (space, folder) = (Arc::new(space), folder.to_owned());
@@ -342,10 +365,11 @@ pub fn space(store: &Store) -> Result<SearchSpace, StudyError> {
     if !config["space"]["definition"]["plugin"].is_null() {
         return space_of_plugin(&config["space"], store.path());
     }
-    let definition = config["space"]["definition"].to_string();
+    // Studies that were begun before the text was kept have the definition alone.
+    let text = store.fact::<String>(SPACE)?.unwrap_or_else(|| config["space"]["definition"].to_string());
     let changes = serde_json::from_value(config["space"]["network"].clone())
         .map_err(|error| broken(&format!("config.space.network: {error}")))?;
-    let space = SearchSpace::parse(&definition, store.path())?.with_network(&changes)?;
+    let space = SearchSpace::parse(&text, store.path())?.with_network(&changes)?;
     match &config["quantization"]["layers"] {
         Value::Null => Ok(space),
         layers => {

@@ -3,11 +3,12 @@
 use super::{open, profile_of};
 use crate::cli::network::input_error;
 use crate::cli::{print, print_json};
-use crate::device::{Device, HardwareProfile, Job};
+use crate::device::{self, Device, Job};
 use crate::latency::Unit;
 use crate::lut::{
     self, Costs, Counts, Extractor, ImportOptions, LatencyTable, Method, Prediction, SpaceRef, Status, count,
 };
+use crate::nats::NatsOptions;
 use crate::onnx::read_metadata;
 use crate::space::{NetworkChanges, Scale, SearchSpace};
 use clap::ValueEnum;
@@ -233,7 +234,7 @@ pub(super) fn transfer(args: &TransferArgs) -> anyhow::Result<()> {
     let table = LatencyTable::read(&args.table)?;
     let no_space = || input_error(format!("{}: names no space to make anchors of", args.table.display()));
     let space = table.header.space.as_ref().ok_or_else(no_space)?.open()?;
-    let mut device = open(lut::brief(HardwareProfile::find(&args.device)?), args.ort_lib.as_ref())?;
+    let mut device = open(lut::brief(device::find(&args.device, &NatsOptions::default())?), args.ort_lib.as_ref())?;
     let found = lut::transfer(&table, &space, &mut *device, args.anchors)?;
     found.table.write(&args.output)?;
     print(format!(

@@ -2,7 +2,7 @@
 //! anything is measured, an objective's when all else is known.
 
 use super::super::{Source, StudyError};
-use super::{Candidate, Evaluator, Observer};
+use super::{ACCURACY, Candidate, ECE, Evaluator, Observer, known};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -43,5 +43,23 @@ impl Evaluator<'_> {
             }
         }
         Ok(values)
+    }
+
+    /// The value of one objective, if it is known.
+    pub(super) fn value(&self, candidate: &Candidate, source: &Source) -> Result<Option<f64>, StudyError> {
+        let (params, macs) = (candidate.record.params, candidate.record.macs);
+        Ok(match source {
+            Source::Quality => self.quality.of(&candidate.values),
+            Source::Params => params.map(|params| params as f64),
+            Source::Macs => macs.map(|macs| macs as f64),
+            Source::Size => Some(candidate.size_mib(&self.models)?),
+            Source::Accuracy => candidate.values.get(ACCURACY).copied(),
+            Source::CalibrationError => candidate.values.get(ECE).copied(),
+            Source::Plugin(name) => candidate.values.get(name).copied(),
+            Source::Latency(device) => {
+                let known = known(self.store, &candidate.record.arch_id, device)?;
+                known.map(|latency| latency.p50_ms)
+            }
+        })
     }
 }
