@@ -6,6 +6,7 @@ use crate::indicator::SettingsSection;
 use crate::latency::Protocol;
 use crate::nats::NatsOptions;
 use crate::network::Compute;
+use crate::plugin::{Options, PluginSection};
 use crate::quality::QualitySection;
 use crate::quantize::{Activations, RangeMethod};
 use crate::sampler::SamplerOptions;
@@ -13,6 +14,7 @@ use crate::space::{NetworkChanges, Precision as LayerPrecision};
 use crate::train::TrainOptions;
 use crate::yaml::{self, YamlError};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A study, as a user writes it.
@@ -108,8 +110,11 @@ impl Default for QuantizationSection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpaceSection {
-    /// A space that comes with Tegu, or the path of a YAML file.
+    /// A space that comes with Tegu, the path of a YAML file, or a plugin by its name or path.
     pub name: String,
+    /// What is changed about a plugin's options.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: Options,
     /// What is changed about the full network.
     #[serde(default)]
     pub network: NetworkChanges,
@@ -133,6 +138,30 @@ pub enum ObjectiveSection {
     Accuracy(AccuracySection),
     /// Expected calibration error on those samples after that training; less is better.
     Ece(BoundSection),
+    /// The figure of a plugin, which says whether more or less is better.
+    Plugin(PluginObjectiveSection),
+}
+
+/// A figure of a plugin as an objective.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginObjectiveSection {
+    /// The plugin's name, or the path of its folder.
+    pub name: String,
+    /// What is to be other than its manifest says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: Options,
+    /// The most that is allowed, in its unit.
+    pub at_most: Option<f64>,
+    /// The least that is allowed, in its unit.
+    pub at_least: Option<f64>,
+}
+
+impl PluginObjectiveSection {
+    /// The plugin that is meant.
+    pub fn plugin(&self) -> PluginSection {
+        PluginSection { name: self.name.clone(), options: self.options.clone() }
+    }
 }
 
 /// An accuracy objective: every trial is trained for some epochs.

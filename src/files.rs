@@ -1,7 +1,7 @@
-//! Files that are there as a whole or not at all.
+//! Files that are there as a whole or not at all; and where Tegu's own are.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What the names of drafts begin with, which a killed process may leave behind.
 pub(crate) const DRAFT: &str = ".tmp";
@@ -32,4 +32,24 @@ pub(crate) fn remove_drafts(folder: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Tegu's own folder: `TEGU_HOME`, else `tegu` in the platform's folder of application data.
+pub fn tegu_home() -> PathBuf {
+    let home = || path_variable("HOME").unwrap_or_else(|| PathBuf::from("."));
+    path_variable("TEGU_HOME").unwrap_or_else(|| {
+        let data = if cfg!(windows) {
+            path_variable("LOCALAPPDATA").unwrap_or_else(home)
+        } else if cfg!(target_os = "macos") {
+            home().join("Library/Application Support")
+        } else {
+            path_variable("XDG_DATA_HOME").unwrap_or_else(|| home().join(".local/share"))
+        };
+        data.join("tegu")
+    })
+}
+
+/// The path in an environment variable, if there is one.
+pub(crate) fn path_variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

@@ -4,6 +4,9 @@
 //! TEG indicators ([`indicator`]), exported to ONNX ([`onnx`]), measured in a child process on the target
 //! ([`device`]), and searched for the Pareto front of quality against measured cost ([`study`]).
 //!
+//! `examples/` has short programs: `library` scores, exports and measures; `own_space`, `own_indicator`, `own_device` and
+//! `own_sampler` bring something of their own. Other languages take part as plugins (docs/plugins.md).
+//!
 //! ARCHITECTURE.md has the way of a candidate through the modules; an import points to the left of it, which
 //! `tests/layering.rs` holds the code to.
 #![warn(missing_docs)]
@@ -11,6 +14,7 @@
 pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod conformance;
 pub mod data;
 pub mod device;
 mod difference;
@@ -27,6 +31,8 @@ pub mod network;
 pub mod objective;
 pub mod onnx;
 pub mod pareto;
+pub mod plugin;
+mod process;
 pub mod quality;
 pub mod quantize;
 pub mod report;

@@ -54,7 +54,7 @@ fn a_config_that_is_refused_names_file_line_field_and_what_was_meant() {
     check(
         "tiny.yaml",
         "nas-bnch-201",
-        "no search space `nas-bnch-201`: expected nas-bench-201, mobilenet-macro, tinybench, or the path of a YAML file; \
+        "no search space `nas-bnch-201`: expected nas-bench-201, mobilenet-macro, tinybench, the path of a YAML file, or a plugin; \
         did you mean `nas-bench-201`?",
     );
     check("tiny.yaml", "nosuch.yaml", "nosuch.yaml: No such file or directory (os error 2)");
@@ -73,14 +73,14 @@ fn a_config_that_is_refused_names_file_line_field_and_what_was_meant() {
         "- quality",
         "- qality",
         "bad.yaml:7:5: objectives[0]: unknown variant `qality`, expected one of `quality`, `latency`, `params`, \
-        `macs`, `size`, `accuracy`, `ece`; did you mean `quality`?",
+        `macs`, `size`, `accuracy`, `ece`, `plugin`; did you mean `quality`?",
     );
     check(
         "nsga2:",
         "nsga4:",
         "bad.yaml:12:13: search.sampler: unknown variant `nsga4`, expected one of `bayesian`, `gbdt`, \
         `linas`, `nsga2`, `nsga3`, `age_moea`, `random`, `grid`, `local_search`, `ageing_evolution`, \
-        `teg_evolution`, `reinforce`, `te_nas`, `robot`, `successive_halving`; did you mean `nsga3`?",
+        `teg_evolution`, `reinforce`, `te_nas`, `robot`, `successive_halving`, `plugin`; did you mean `nsga3`?",
     );
     check("- quality", "- quality\n  - quality", "bad.yaml: objectives: objective `quality` is there twice");
     check(

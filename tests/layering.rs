@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules on the way of a candidate. A module may import from those before it, and why it stands where it does.
-const ORDER: [(&str, &str); 30] = [
+const ORDER: [(&str, &str); 33] = [
     ("files", "writes whole files, whatever is in them"),
     ("difference", "compares any two documents"),
     ("yaml", "reads any YAML, knows nothing of its contents"),
+    ("process", "runs any command, knows nothing of what it says"),
+    ("plugin", "asks processes of others, whatever for"),
     ("sheet", "reads any CSV by the names of its columns"),
     ("journal", "lines on disk, whatever they hold"),
     ("statistics", "statistics of plain numbers"),
@@ -35,6 +37,7 @@ const ORDER: [(&str, &str); 30] = [
     ("tabular", "runs samplers where the truth is known"),
     ("config", "the sections of the modules before it, in one file"),
     ("study", "the loop and its store"),
+    ("conformance", "whether a plugin does what all of them ask of it"),
     ("report", "what a study found"),
     ("cli", "arguments and messages for all of them"),
 ];

@@ -17,7 +17,7 @@ fn openvino(library: &Path, lines: &str) -> Box<dyn Device> {
     );
     let profile = HardwareProfile::parse(&text, Path::new("openvino-cpu.yaml")).unwrap();
     let (executable, library) = (Some(env!("CARGO_BIN_EXE_tegu").into()), Some(library.to_owned()));
-    device::open(profile, OpenOptions { executable, library }).unwrap()
+    device::open(profile, OpenOptions { executable, library, ..OpenOptions::default() }).unwrap()
 }
 
 const STRICT: &str = "execution_provider: {name: openvino, options: {device_type: CPU}}";

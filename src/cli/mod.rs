@@ -14,6 +14,7 @@ mod inspect;
 mod interrupt;
 mod lut;
 mod network;
+mod plugin;
 mod probing;
 mod profile;
 mod progress;
@@ -92,6 +93,8 @@ enum Command {
     Report(report::Args),
     /// What runs models here
     Runtime(runtime::Args),
+    /// Executables of others that take part in a search
+    Plugin(plugin::Args),
     /// Make this machine a device of searches that run elsewhere
     Agent(agent::Args),
     /// List the devices and agents of a NATS server
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Lut(args) => lut::run(args, cli.quiet),
         Command::Report(args) => report::run(args),
         Command::Runtime(args) => runtime::run(args),
+        Command::Plugin(args) => plugin::run(args),
         Command::Agent(args) => agent::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Worker(_) => Ok(()),

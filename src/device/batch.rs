@@ -5,11 +5,9 @@ use super::child::{Waited, WorkerProcess};
 use super::message::{FailureKind, Reply, Stage};
 use super::{DeviceError, LastWords, Limits};
 use crate::latency::Measurement;
+use crate::process::WATCH;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// How often the worker's memory is looked at.
-pub(super) const WATCH: Duration = Duration::from_millis(20);
 
 /// Outcomes of jobs so far, by their number in the request.
 pub(super) type Outcomes = Vec<Option<Result<Measurement, DeviceError>>>;

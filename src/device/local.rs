@@ -8,10 +8,9 @@ use super::batch::{Culprit, Ended, Loss, Outcomes, follow};
 use super::child::WorkerProcess;
 use super::message::{CheckRequest, JobRequest, MeasureRequest, OptimizeRequest, Request, Setup};
 use super::worker::Confinement;
-use super::{Device, DeviceError, HardwareProfile, Job, OpenOptions, Stage};
+use super::{Device, DeviceError, HardwareProfile, Job, OpenOptions, Stage, refuse_unsupported};
 use crate::latency::statistics::median;
 use crate::latency::{Measurement, Pace, Protocol};
-use crate::onnx;
 use crate::runtime::SessionOptions;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -60,19 +59,6 @@ impl LocalDevice {
         let confinement =
             self.sandbox.clone().map(|folder| Confinement { folder, readable: readable.into_iter().collect() });
         WorkerProcess::start(&executable, confinement.as_ref())
-    }
-
-    /// Looks for operators that the profile says the target can't run.
-    fn refuse_unsupported(&self, model: &Path) -> Result<(), DeviceError> {
-        let unsupported = &self.profile.unsupported_operators;
-        if unsupported.is_empty() {
-            return Ok(());
-        }
-        let found = onnx::inspect(model)?.operators.into_keys().find(|operator| unsupported.contains(operator));
-        found.map_or(Ok(()), |operator| {
-            let (model, profile) = (model.to_owned(), self.profile.name.clone());
-            Err(DeviceError::UnsupportedOperator { model, operator, profile })
-        })
     }
 
     /// Refuses a model of which too many nodes run elsewhere.
@@ -315,7 +301,7 @@ impl Device for LocalDevice {
     }
 
     fn measure_all(&mut self, jobs: &[Job]) -> Vec<Result<Measurement, DeviceError>> {
-        let refused = |job: &Job| self.refuse_unsupported(&job.model).err().map(Err);
+        let refused = |job: &Job| refuse_unsupported(&self.profile, &job.model).err().map(Err);
         let mut outcomes: Outcomes = jobs.iter().map(refused).collect();
         if self.profile.protocol.processes > 1 {
             self.measure_in_processes(jobs, &mut outcomes);

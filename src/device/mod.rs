@@ -8,6 +8,7 @@ mod child;
 mod local;
 mod message;
 mod pin;
+mod plugin;
 mod profile;
 pub(crate) mod remote;
 mod replay;
@@ -18,8 +19,10 @@ mod table;
 pub mod worker;
 
 pub use crate::onnx::Precision;
+pub use crate::process::LastWords;
 pub use local::LocalDevice;
 pub use message::Stage;
+pub use plugin::{DeviceFacts, PluginDevice, Times};
 pub use profile::{Budget, HardwareProfile, Limits, Location, ProfileError};
 pub use remote::{AgentDevice, AgentState, Heartbeat, Registration, profile as agent_profile};
 pub use replay::{Record, ReplayDevice};
@@ -29,7 +32,8 @@ pub use table::{LatencyCsv, LatencyRow, read_latencies};
 use crate::genotype::ArchId;
 use crate::latency::Measurement;
 use crate::nats::{NatsError, NatsOptions};
-use crate::onnx::OnnxError;
+use crate::onnx::{self, OnnxError};
+use crate::plugin::PluginError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -127,11 +131,13 @@ pub fn find(name: &str, nats: &NatsOptions) -> Result<HardwareProfile, DeviceErr
 /// Gets the device of `profile` ready.
 ///
 /// # Errors
-/// If it is a replay whose records can't be read, an agent that can't be reached, or a table, which runs no model.
+/// If it is a replay whose records can't be read, an agent that can't be reached, a plugin that can't be started, or a table,
+/// which runs no model.
 pub fn open(profile: HardwareProfile, options: OpenOptions) -> Result<Box<dyn Device>, DeviceError> {
     Ok(match profile.location {
         Location::Local => Box::new(LocalDevice::new(profile, options)),
         Location::Replay { .. } => Box::new(ReplayDevice::new(profile)?),
+        Location::Plugin(_) => Box::new(PluginDevice::new(profile)?),
         Location::Agent { ref name, .. } => {
             let client = options.client.unwrap_or_else(|| format!("{}{:016x}", remote::ONCE, rand::random::<u64>()));
             let client = format!("{client}-{name}");
@@ -223,6 +229,9 @@ pub enum DeviceError {
     /// The file is no ONNX model.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    /// A plugin can't be used.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
     /// The records of a replay, or a table, can't be used.
     #[error("{study}: {reason}", study = study.display())]
     Records {
@@ -253,6 +262,7 @@ impl DeviceError {
             | Self::Profile(_)
             | Self::Table(_) => true,
             Self::Nats(error) => error.is_input(),
+            Self::Plugin(error) => error.is_input(),
             _ => false,
         }
     }
@@ -262,18 +272,21 @@ impl DeviceError {
         matches!(
             self,
             Self::NoWorker { .. } | Self::Unavailable { .. } | Self::Records { .. } | Self::Table(_) | Self::Nats(_)
-        )
+        ) || matches!(self, Self::Plugin(error) if error.is_unavailable())
     }
 }
 
-/// The last lines that a worker wrote before it ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LastWords(pub Vec<String>);
-
-impl std::fmt::Display for LastWords {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0.is_empty() { Ok(()) } else { write!(f, "; its last words: {}", self.0.join(" | ")) }
+/// Looks for operators that the profile says the target can't run.
+fn refuse_unsupported(profile: &HardwareProfile, model: &Path) -> Result<(), DeviceError> {
+    let unsupported = &profile.unsupported_operators;
+    if unsupported.is_empty() {
+        return Ok(());
     }
+    let found = onnx::inspect(model)?.operators.into_keys().find(|operator| unsupported.contains(operator));
+    found.map_or(Ok(()), |operator| {
+        let (model, profile) = (model.to_owned(), profile.name.clone());
+        Err(DeviceError::UnsupportedOperator { model, operator, profile })
+    })
 }
 
 /// SHA-256 of the file, hexadecimal.

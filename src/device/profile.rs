@@ -2,6 +2,7 @@
 
 use crate::latency::{Measurement, Protocol, ProtocolError, Unit};
 use crate::onnx::Precision;
+use crate::plugin::{self, PluginSection};
 use crate::runtime::{ExecutionProvider, GraphOptimization, RuntimeKind};
 use crate::yaml::{self, YamlError};
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,8 @@ pub enum Location {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fingerprint: Option<String>,
     },
+    /// Wherever a plugin of kind `device` has it.
+    Plugin(PluginSection),
     /// Nowhere: a CSV of architectures and latencies answers.
     Table {
         /// The file; relative to the profile's own.
@@ -239,6 +242,9 @@ impl HardwareProfile {
         if let Location::Replay { study: file, .. } | Location::Table { file, .. } = &mut profile.location {
             *file = path.parent().unwrap_or(Path::new("")).join(&*file);
         }
+        if let Location::Plugin(section) = &mut profile.location {
+            section.name = plugin::beside(path.parent().unwrap_or(Path::new("")), &section.name);
+        }
         Ok(profile)
     }
 
@@ -246,6 +252,14 @@ impl HardwareProfile {
         let needed = |holds: bool, reason: &str| if holds { Ok(()) } else { Err(reason.to_owned()) };
         needed(!self.name.trim().is_empty(), "name: empty, expected a short name")?;
         needed(self.threads != Some(0), "threads: 0 found, expected 1 or more, or no number for all cores")?;
+        // What a plugin runs models with is its own affair.
+        let by_plugin = matches!(self.location, Location::Plugin(_));
+        let on_tract = self.runtime == RuntimeKind::Tract && !by_plugin;
+        let alone = self.execution_provider.is_none() && self.cores.is_none() && self.library.is_none();
+        needed(
+            !by_plugin || alone,
+            "library, execution_provider, cores: a plugin has its own `options`, leave them out",
+        )?;
         let distinct =
             |cores: &Vec<usize>| !cores.is_empty() && (1..cores.len()).all(|at| !cores[..at].contains(&cores[at]));
         needed(
@@ -266,7 +280,7 @@ impl HardwareProfile {
         )?;
         needed(self.limits.memory_mib > 0, "limits.memory_mib: 0 found, expected 1 or more")?;
         needed(
-            self.execution_provider.is_none() || self.runtime != RuntimeKind::Tract,
+            self.execution_provider.is_none() || !on_tract,
             "execution_provider: only `runtime: onnxruntime` has execution providers, tract runs on the CPU",
         )?;
         needed(
@@ -274,7 +288,7 @@ impl HardwareProfile {
             "graph_optimization: only `runtime: onnxruntime` has levels of it, leave it out",
         )?;
         needed(
-            self.runtime != RuntimeKind::Tract || self.threads.is_none_or(|threads| threads == 1),
+            !on_tract || self.threads.is_none_or(|threads| threads == 1),
             &format!("threads: {} found, tract runs on 1 thread", self.threads.unwrap_or_default()),
         )?;
         let budget = [
@@ -292,7 +306,7 @@ impl HardwareProfile {
             &format!("budget.ep_coverage: {} found, expected a share from 0 to 1", coverage.unwrap_or_default()),
         )?;
         needed(
-            coverage.is_none() || self.runtime != RuntimeKind::Tract,
+            coverage.is_none() || (!on_tract && !by_plugin),
             "budget.ep_coverage: only `runtime: onnxruntime` has execution providers, leave it out",
         )?;
         self.protocol.check().map_err(|error: ProtocolError| error.to_string())
@@ -395,7 +409,7 @@ mod tests {
     fn a_misspelt_location_is_named() {
         check(
             "location: locl",
-            "dir/a.yaml:3:11: location: unknown variant `locl`, expected one of `local`, `replay`, `agent`, `table`; did you mean `local`?",
+            "dir/a.yaml:3:11: location: unknown variant `locl`, expected one of `local`, `replay`, `agent`, `plugin`, `table`; did you mean `local`?",
         );
         check(
             "location: {replay: {studdy: a}}",
@@ -403,7 +417,7 @@ mod tests {
         );
         check(
             "location: {reply: {study: a}}",
-            "dir/a.yaml:3:12: location: unknown variant `reply`, expected one of `local`, `replay`, `agent`, `table`; did you mean `replay`?",
+            "dir/a.yaml:3:12: location: unknown variant `reply`, expected one of `local`, `replay`, `agent`, `plugin`, `table`; did you mean `replay`?",
         );
     }
 

@@ -1,12 +1,12 @@
 //! A worker process that scores architectures for somebody else, within limits of time and memory.
 
-use super::batch::WATCH;
 use super::child::{Waited, WorkerProcess};
 use super::message::{Reply, Request, ScoreRequest, Stage};
 use super::remote::message::{ScoreOutcomes, ScoreWork};
 use super::worker::Confinement;
 use super::{DeviceError, Limits, OpenOptions, local};
 use crate::network::Compute;
+use crate::process::WATCH;
 use std::path::Path;
 use std::time::Instant;
 

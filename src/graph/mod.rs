@@ -9,12 +9,16 @@
 mod blocks;
 mod canonical;
 mod cost;
+mod json;
 mod live;
 mod shape;
 
 pub use blocks::Block;
 pub use cost::Cost;
+pub use json::GraphJsonError;
 pub use shape::Shape;
+
+use serde::{Deserialize, Serialize};
 
 /// A node of a graph, by its position in topological order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,7 +32,8 @@ impl NodeId {
 }
 
 /// A square sliding window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Window {
     /// Side of the window.
     pub kernel: usize,
@@ -55,7 +60,8 @@ impl Window {
 }
 
 /// A two-dimensional convolution, weight `[out_channels, in_channels / groups, kernel, kernel]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Conv2d {
     /// Channels of the output.
     pub out_channels: usize,
@@ -68,7 +74,8 @@ pub struct Conv2d {
 }
 
 /// An element-wise nonlinearity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// max(x, 0)
     Relu,
@@ -81,7 +88,8 @@ pub enum Activation {
 }
 
 /// What a node computes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Op {
     /// The network's input; always node 0, and only that.
     Input,

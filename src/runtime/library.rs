@@ -6,6 +6,7 @@
 
 use super::RuntimeError;
 use super::provider::package_of;
+use crate::files::{path_variable, tegu_home};
 use serde::Serialize;
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::ffi::OsStr;
@@ -104,21 +105,6 @@ fn search(
     )))
 }
 
-/// Tegu's own folder: `TEGU_HOME`, else `tegu` in the platform's folder of application data.
-pub fn tegu_home() -> PathBuf {
-    let home = || path_variable("HOME").unwrap_or_else(|| PathBuf::from("."));
-    path_variable("TEGU_HOME").unwrap_or_else(|| {
-        let data = if cfg!(windows) {
-            path_variable("LOCALAPPDATA").unwrap_or_else(home)
-        } else if cfg!(target_os = "macos") {
-            home().join("Library/Application Support")
-        } else {
-            path_variable("XDG_DATA_HOME").unwrap_or_else(|| home().join(".local/share"))
-        };
-        data.join("tegu")
-    })
-}
-
 /// Where Tegu keeps runtimes: one folder a package and version, laid out as the wheel.
 pub(super) fn tegu_runtimes() -> PathBuf {
     tegu_home().join("runtimes")
@@ -204,10 +190,6 @@ fn system_folders() -> Vec<PathBuf> {
 /// Python's command.
 pub(super) fn python() -> &'static str {
     if cfg!(windows) { "python" } else { "python3" }
-}
-
-fn path_variable(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(test)]

@@ -14,10 +14,11 @@ mod provider;
 mod survey;
 mod tract;
 
+pub use crate::files::tegu_home;
 pub use execution_provider::ExecutionProvider;
 pub use feed::random_inputs;
 pub use install::{InstallError, Installed, Package, install};
-pub use library::{Located, Source, Tried, locate, tegu_home};
+pub use library::{Located, Source, Tried, locate};
 pub use mock::MockRuntime;
 pub use onnxruntime::OnnxRuntime;
 pub use survey::{ProviderSurvey, RuntimeSurvey, survey};

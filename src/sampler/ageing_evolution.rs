@@ -107,7 +107,11 @@ impl AgeingEvolution {
             for _ in 0..ATTEMPTS {
                 let parent = self.parent();
                 let parent = &self.population[parent].genotype;
-                let child = mutate_one(parent, self.draws.space().choices(), &mut self.rng);
+                let child = {
+                    let space = self.draws.space();
+                    let own = space.mutated(parent, &mut self.rng);
+                    own.unwrap_or_else(|| mutate_one(parent, space.choices(), &mut self.rng))
+                };
                 if self.draws.take(&child) {
                     return Some(child);
                 }

@@ -2,7 +2,6 @@
 //! with one seed start with the same architectures.
 
 use super::GeneSpace;
-use super::variation::sample;
 use crate::genotype::{ArchId, Genotype};
 use rand_chacha::ChaCha8Rng;
 use std::collections::HashSet;
@@ -48,7 +47,7 @@ impl Draws {
     pub fn draw(&mut self, rng: &mut ChaCha8Rng) -> Option<Genotype> {
         self.walk.as_ref()?;
         for _ in 0..DRAWS {
-            let genotype = sample(self.space.choices(), rng);
+            let genotype = self.space.sample(rng);
             if self.take(&genotype) {
                 return Some(genotype);
             }

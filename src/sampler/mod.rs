@@ -19,6 +19,7 @@ mod model_based;
 mod nsga2;
 mod nsga3;
 mod options;
+mod plugin;
 mod pool;
 mod random;
 mod reinforce;
@@ -32,6 +33,9 @@ mod variation;
 
 use crate::genotype::{ArchId, Genotype};
 use crate::objective::ObjectiveVector;
+use crate::plugin::PluginError;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -48,7 +52,8 @@ pub use metrics::{Measure, Metrics};
 pub use model_based::ModelBased;
 pub use nsga2::{Nsga2, Nsga2Options, RankAndCrowding};
 pub use nsga3::{Nsga3, Nsga3Options, ReferenceDirections, das_dennis, layers as direction_layers};
-pub use options::{Problem, SamplerOptions};
+pub use options::{Problem, ProblemNames, SamplerOptions};
+pub use plugin::{Asked, PluginSampler};
 pub use random::RandomSearch;
 pub use reinforce::ReinforceOptions;
 pub use robot::RobotOptions;
@@ -79,12 +84,20 @@ pub type Identify = Arc<dyn Fn(&Genotype) -> Option<ArchId> + Send + Sync>;
 /// Gives numbers of a genotype's graph (MACs, parameters …), equally many of each, which models may learn from.
 pub type Statistics = Arc<dyn Fn(&Genotype) -> Vec<f64> + Send + Sync>;
 
+/// Draws a genotype by a seed, as a space does that is not drawn from uniformly; `None` where it can't.
+pub type Draw = Arc<dyn Fn(u64) -> Option<Genotype> + Send + Sync>;
+
+/// Changes a genotype by a seed, as a space does whose genes are not changed one for one; `None` where it can't.
+pub type Mutate = Arc<dyn Fn(&Genotype, u64) -> Option<Genotype> + Send + Sync>;
+
 /// What a sampler knows of a search space.
 #[derive(Clone)]
 pub struct GeneSpace {
     choices: Vec<usize>,
     id: Identify,
     statistics: Option<Statistics>,
+    draw: Option<Draw>,
+    mutate: Option<Mutate>,
 }
 
 impl GeneSpace {
@@ -98,7 +111,7 @@ impl GeneSpace {
         }
         match choices.iter().position(|count| !(1..=256).contains(count)) {
             Some(decision) => Err(SamplerError::Choices { decision, count: choices[decision] }),
-            None => Ok(Self { choices, id, statistics: None }),
+            None => Ok(Self { choices, id, statistics: None, draw: None, mutate: None }),
         }
     }
 
@@ -114,6 +127,22 @@ impl GeneSpace {
             })
         }));
         self
+    }
+
+    /// With draws and mutations of its own, where it has them, in the place of uniform ones.
+    pub fn with_own(self, draw: Option<Draw>, mutate: Option<Mutate>) -> Self {
+        Self { draw, mutate, ..self }
+    }
+
+    /// A genotype drawn as the space draws, or uniformly.
+    fn sample(&self, rng: &mut ChaCha8Rng) -> Genotype {
+        let own = self.draw.as_ref().and_then(|draw| draw(rng.random()));
+        own.unwrap_or_else(|| variation::sample(&self.choices, rng))
+    }
+
+    /// A genotype changed as the space does; none where it is to be changed uniformly.
+    fn mutated(&self, genotype: &Genotype, rng: &mut ChaCha8Rng) -> Option<Genotype> {
+        self.mutate.as_ref().and_then(|mutate| mutate(genotype, rng.random()))
     }
 
     /// Without them, unless they are `wanted`.
@@ -164,7 +193,7 @@ impl fmt::Debug for GeneSpace {
 }
 
 /// Why a sampler can't be made.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SamplerError {
     /// There is nothing to decide.
     #[error("search space without decisions")]
@@ -192,6 +221,15 @@ pub enum SamplerError {
     NoMetrics {
         /// The strategy.
         sampler: &'static str,
+    },
+    /// A plugin can't be had.
+    #[error("{0}")]
+    Plugin(#[from] PluginError),
+    /// A plugin where decisions and objectives have no names.
+    #[error("plugin `{sampler}` needs names of decisions and objectives, and there are none here")]
+    NoNames {
+        /// The plugin.
+        sampler: String,
     },
     /// A metric that is not there.
     #[error("no metric `{name}`: expected one of {known}")]

@@ -5,8 +5,11 @@ use super::{
     Nsga2Options, Nsga3, Nsga3Options, RandomSearch, ReinforceOptions, RobotOptions, Sampler, SamplerError,
     SuccessiveHalvingOptions, TeNasOptions, TegEvolutionOptions,
 };
-use super::{BayesianOptions, GbdtOptions, LinasOptions, ModelBased};
+use super::{BayesianOptions, GbdtOptions, LinasOptions, ModelBased, PluginSampler};
+use crate::plugin::{MANIFEST, PluginSection};
+use crate::space::Decision;
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 /// What is searched, as far as strategies know it.
 #[derive(Clone, Debug)]
@@ -17,12 +20,25 @@ pub struct Problem {
     pub objectives: usize,
     /// Figures that cost little beside a trial, where there are some.
     pub metrics: Option<Metrics>,
+    /// What decisions and objectives are called, which plugins are told.
+    pub names: Option<ProblemNames>,
+}
+
+/// What decisions and objectives are called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProblemNames {
+    /// The decisions of the space.
+    pub decisions: Vec<Decision>,
+    /// What is optimised, in the order of costs.
+    pub objectives: Vec<String>,
+    /// Where paths of plugins count from.
+    pub folder: PathBuf,
 }
 
 impl Problem {
-    /// A problem without metrics.
+    /// A problem without metrics and names.
     pub fn new(space: GeneSpace, objectives: usize) -> Self {
-        Self { space, objectives, metrics: None }
+        Self { space, objectives, metrics: None, names: None }
     }
 }
 
@@ -60,6 +76,8 @@ pub enum SamplerOptions {
     Robot(RobotOptions),
     /// The best of many by cheap metrics; needs metrics.
     SuccessiveHalving(SuccessiveHalvingOptions),
+    /// A plugin of kind `sampler`.
+    Plugin(PluginSection),
 }
 
 impl Default for SamplerOptions {
@@ -69,7 +87,7 @@ impl Default for SamplerOptions {
 }
 
 impl SamplerOptions {
-    /// Every strategy with its default options.
+    /// Every strategy of Tegu with its default options.
     pub fn all() -> Vec<Self> {
         vec![
             Self::Random,
@@ -90,11 +108,16 @@ impl SamplerOptions {
         ]
     }
 
-    /// Its name, as configs have it.
+    /// Its name, as configs have it; of a plugin, that of its folder.
     ///
     /// # Panics
     /// Never: options are JSON.
     pub fn name(&self) -> String {
+        if let Self::Plugin(section) = self {
+            let path = section.name.trim_end_matches(['/', '\\']).trim_end_matches(MANIFEST);
+            let last = Path::new(path).file_name().map(|name| name.to_string_lossy().into_owned());
+            return last.unwrap_or_else(|| section.name.clone());
+        }
         match serde_json::to_value(self).expect("options are JSON") {
             serde_json::Value::Object(map) => map.keys().next().cloned().unwrap_or_default(),
             name => name.as_str().unwrap_or_default().to_owned(),
@@ -132,6 +155,7 @@ impl SamplerOptions {
             Self::TeNas(options) => options.sampler(problem, seed)?,
             Self::Robot(options) => options.sampler(problem, seed)?,
             Self::SuccessiveHalving(options) => options.sampler(problem, seed)?,
+            Self::Plugin(section) => Box::new(PluginSampler::new(section, problem, seed)?),
         })
     }
 }

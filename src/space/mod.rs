@@ -8,29 +8,28 @@
 mod block;
 mod cell;
 mod chain;
+mod error;
+mod open;
 mod operators;
+mod plugin;
 mod precision;
 
+pub use error::SpaceError;
+pub use plugin::{Mutated, Sampled, SpaceFacts};
 pub use precision::Precision;
 
 use crate::genotype::{ArchId, Genotype};
 use crate::graph::{Graph, GraphBuilder, GraphError, Shape};
-use crate::yaml::{self, YamlError};
+use crate::yaml;
 use block::{Layer, Scope};
 use cell::Cell;
 use chain::Chain;
+use plugin::PluginSpace;
 use precision::Precisions;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-
-/// The spaces that come with Tegu, by name.
-const BUILT_IN: [(&str, &str); 3] = [
-    ("nas-bench-201", include_str!("../../models/nas-bench-201.yaml")),
-    ("mobilenet-macro", include_str!("../../models/mobilenet-macro.yaml")),
-    ("tinybench", include_str!("../../models/tinybench.yaml")),
-];
 
 /// A family of architectures.
 #[derive(Clone, Debug)]
@@ -53,6 +52,7 @@ pub struct SearchSpace {
 enum Topology {
     Cell(Cell),
     Chain(Chain),
+    Plugin(PluginSpace),
 }
 
 /// Which of a space's networks is meant.
@@ -69,7 +69,7 @@ pub enum Scale {
 /// One decision of a space, which a gene holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// What it is about: an edge `from → to` of a cell, or `stage.layer` of a chain, both counted from 1.
+    /// What it is about: an edge `from → to` of a cell, or `stage.layer` of a chain, both counted from 1; a plugin has its own names.
     pub name: String,
     /// What there is to choose from, in the order of the gene's values.
     pub choices: Vec<String>,
@@ -133,72 +133,7 @@ struct SpaceFile {
     head: Vec<Layer>,
 }
 
-/// Why a space or one of its architectures was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum SpaceError {
-    /// The space's file does not say what a space is.
-    #[error(transparent)]
-    Yaml(#[from] YamlError),
-    /// There is no such space.
-    #[error("no search space `{name}`: expected {known}, or the path of a YAML file{hint}")]
-    Unknown {
-        /// What was asked for.
-        name: String,
-        /// The names of those that come with Tegu.
-        known: String,
-        /// "; did you mean …", or nothing.
-        hint: String,
-    },
-    /// The file's parts don't fit together.
-    #[error("{path}: {reason}", path = path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// Text that names no architecture of the space.
-    #[error("`{arch}` is no architecture of {space}: {reason}")]
-    Arch {
-        /// The text.
-        arch: String,
-        /// The space.
-        space: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The operators of an architecture don't fit together.
-    #[error("{space}: {source}")]
-    Graph {
-        /// The space.
-        space: String,
-        /// What does not fit.
-        source: GraphError,
-    },
-}
-
 impl SearchSpace {
-    /// Opens a space by name, or from the YAML file at that path.
-    ///
-    /// # Errors
-    /// If there is none, or its file is not a space.
-    pub fn open(name: &str) -> Result<Self, SpaceError> {
-        if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
-            return Self::parse(text, &PathBuf::from(format!("models/{name}.yaml")));
-        }
-        let path = Path::new(name);
-        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
-            return Self::parse(&yaml::read_text(path)?, path);
-        }
-        let names = || BUILT_IN.iter().map(|(known, _)| *known);
-        let hint = yaml::closest(name, names()).map(|meant| format!("; did you mean `{meant}`?"));
-        Err(SpaceError::Unknown {
-            name: name.to_owned(),
-            known: names().collect::<Vec<_>>().join(", "),
-            hint: hint.unwrap_or_default(),
-        })
-    }
-
     /// Reads a space from YAML text; `path` is where it is said to come from.
     ///
     /// # Errors
@@ -238,6 +173,7 @@ impl SearchSpace {
         self.choices = match &self.topology {
             Topology::Cell(cell) => cell.choices()?,
             Topology::Chain(chain) => chain.choices(&self.networks.full),
+            Topology::Plugin(of) => of.choices(),
         };
         if let Some(mut precisions) = precisions {
             let networks = self.uniform().map(|genotype| self.lower(&genotype, Scale::Full));
@@ -267,6 +203,20 @@ impl SearchSpace {
     /// # Errors
     /// If the operators don't fit a network of that size.
     pub fn with_network(mut self, changes: &NetworkChanges) -> Result<Self, SpaceError> {
+        if self.is_plugin() {
+            let reason = "network: its networks are a plugin's, expected `options` in its place".to_owned();
+            let NetworkSize { input, classes, .. } = self.networks.full;
+            let same = NetworkChanges {
+                input: changes.input.filter(|changed| *changed != input),
+                classes: changes.classes.filter(|changed| *changed != classes),
+                ..changes.clone()
+            };
+            return if same != NetworkChanges::default() {
+                Err(SpaceError::Invalid { path: self.name.into(), reason })
+            } else {
+                Ok(self)
+            };
+        }
         let NetworkChanges { input, classes, width, depth } = changes;
         let Networks { full, probe, thin } = &mut self.networks;
         if let Some(input) = input {
@@ -323,6 +273,7 @@ impl SearchSpace {
         let mut decisions = match &self.topology {
             Topology::Cell(cell) => cell.decisions(),
             Topology::Chain(chain) => chain.decisions(self.network(Scale::Full)),
+            Topology::Plugin(of) => of.decisions(),
         };
         decisions.extend(self.precisions.iter().flat_map(Precisions::decisions));
         decisions
@@ -333,8 +284,13 @@ impl SearchSpace {
         self.choices.iter().map(|&choices| choices as f64).product()
     }
 
-    /// A genotype drawn uniformly.
+    /// A genotype drawn uniformly, or as the space's plugin draws.
     pub fn sample(&self, rng: &mut ChaCha8Rng) -> Genotype {
+        if self.own_variation().0
+            && let Some(drawn) = self.draw_own(rng.random())
+        {
+            return drawn;
+        }
         Genotype::new(self.choices.iter().map(|&choices| rng.random_range(0..choices) as u8).collect())
     }
 
@@ -362,6 +318,7 @@ impl SearchSpace {
         let arch = match &self.topology {
             Topology::Cell(cell) => cell.arch(&architecture),
             Topology::Chain(chain) => chain.arch(&architecture),
+            Topology::Plugin(of) => of.arch(&architecture),
         };
         match &self.precisions {
             Some(known) => format!("{arch}{}{}", precision::SEPARATOR, known.write(precisions)),
@@ -385,6 +342,7 @@ impl SearchSpace {
             let genotype = match &self.topology {
                 Topology::Cell(cell) => cell.parse(architecture)?,
                 Topology::Chain(chain) => chain.parse(architecture, decisions)?,
+                Topology::Plugin(of) => of.parse(architecture)?,
             };
             Ok(Genotype::new([genotype.genes(), &precisions].concat()))
         };
@@ -394,7 +352,11 @@ impl SearchSpace {
     /// The id of an architecture, which isomorphic ones share; none for a dead one, whose output does not
     /// depend on its input. Where layers are not all of floats, it says that too ([`ArchId::architecture`]).
     pub fn id(&self, genotype: &Genotype) -> Option<ArchId> {
-        let live = self.lower(genotype, Scale::Probe).ok()?.live().ok()?;
+        let probe = match (self.lower(genotype, Scale::Probe), &self.topology) {
+            (Err(_), Topology::Plugin(plugin)) => return plugin.id_of_failed(genotype, &self.networks),
+            (probe, _) => probe.ok()?,
+        };
+        let live = probe.live().ok()?;
         let id = live.structure_id();
         let mut precisions = self.precisions(genotype, &live);
         precisions.retain(|_, precision| *precision != Precision::Float);
@@ -425,6 +387,10 @@ impl SearchSpace {
     /// # Errors
     /// If the operators don't fit together.
     pub fn lower_to(&self, genotype: &Genotype, size: &NetworkSize) -> Result<Graph, SpaceError> {
+        if let Topology::Plugin(plugin) = &self.topology {
+            let lowered = plugin.lower(genotype, size, &self.networks);
+            return lowered.map_err(|reason| SpaceError::Lower { space: self.name.clone(), reason });
+        }
         let misfit = |source| SpaceError::Graph { space: self.name.clone(), source };
         self.lower_network(genotype, size).map_err(misfit)
     }
@@ -446,6 +412,7 @@ impl SearchSpace {
         at = match &self.topology {
             Topology::Cell(cell) => cell.lower(&mut builder, genotype, network, at)?,
             Topology::Chain(chain) => chain.lower(&mut builder, genotype, network, at)?,
+            Topology::Plugin(_) => unreachable!("it lowers by itself"),
         };
         scope.in_channels = builder.shape(at).channels();
         scope.out_channels = scope.in_channels;

@@ -139,6 +139,7 @@ impl SearchSpace {
     pub fn with_precisions(mut self, choices: Vec<Precision>) -> Result<Self, SpaceError> {
         let twice = choices.iter().enumerate().find(|(at, choice)| choices[..*at].contains(choice));
         let reason = match twice {
+            _ if self.is_plugin() => Some("a plugin's networks have no parts that Tegu knows".to_owned()),
             Some((_, choice)) => Some(format!("`{}` is there twice", choice.name())),
             None if choices.len() < 2 => Some(format!("{} choices, expected two or three", choices.len())),
             None => None,

@@ -145,3 +145,21 @@ fn precisions_are_decisions() {
     let error = plain.with_precisions(vec![Precision::Float; 2]).unwrap_err().to_string();
     assert!(error.contains("`float` is there twice"), "{error}");
 }
+
+#[test]
+fn every_graph_survives_its_json() {
+    let mut rng = <ChaCha8Rng as rand::SeedableRng>::seed_from_u64(1);
+    for (name, _) in open::BUILT_IN {
+        let space = SearchSpace::open(name).unwrap();
+        let drawn: Vec<Genotype> = (0..30).map(|_| space.sample(&mut rng)).collect();
+        for genotype in space.uniform().chain(drawn) {
+            for scale in [Scale::Full, Scale::Probe, Scale::Thin] {
+                let graph = space.lower(&genotype, scale).unwrap();
+                for graph in [graph.live().ok(), Some(graph)].into_iter().flatten() {
+                    let text = graph.to_json().to_string();
+                    assert_eq!(Graph::from_json(&serde_json::from_str(&text).unwrap()).unwrap(), graph, "{name}");
+                }
+            }
+        }
+    }
+}

@@ -32,12 +32,13 @@ pub(super) struct Candidate {
 /// # Errors
 /// If the store can't be read.
 pub fn outcomes(store: &Store, id: &ArchId) -> Result<BTreeMap<String, IndicatorOutcome>, StoreError> {
-    let (architecture, mut all) = (id.architecture(), store.indicators(id)?);
-    if architecture != *id {
-        let mut shared = store.indicators(&architecture)?;
-        shared.retain(|name, _| ![ACCURACY, ECE].contains(&name.as_str()));
-        all.extend(shared);
+    let (architecture, own) = (id.architecture(), store.indicators(id)?);
+    if architecture == *id {
+        return Ok(own);
     }
+    let mut all = store.indicators(&architecture)?;
+    all.retain(|name, _| ![ACCURACY, ECE].contains(&name.as_str()));
+    all.extend(own);
     Ok(all)
 }
 
@@ -119,7 +120,8 @@ impl Candidate {
             study: Some(plan.config.study.clone()),
             trial: Some(self.record.number),
             seed: Some(plan.config.seed),
-            indicators: self.values.clone(),
+            // Figures of plugins are of the file itself, which is the same whenever it is written.
+            indicators: self.values.iter().filter(|(name, _)| !plan.is_figure(name)).map(owned).collect(),
             ..Metadata::new()
         }
     }
@@ -188,6 +190,10 @@ pub(super) fn batch(plan: &Plan) -> Batch {
         [size] => Batch::Fixed(size),
         _ => Batch::Dynamic,
     }
+}
+
+fn owned((name, value): (&String, &f64)) -> (String, f64) {
+    (name.clone(), *value)
 }
 
 fn mib(bytes: u64) -> f64 {

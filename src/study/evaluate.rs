@@ -4,6 +4,8 @@
 //! host that is its own target nothing else runs while something is measured. Devices elsewhere measure on while the next
 //! batch is scored.
 
+mod figures;
+
 use super::accuracy::{ACCURACY, Accuracies, ECE};
 use super::batch::{Batch, Scored, chosen};
 use super::candidate::Candidate;
@@ -147,8 +149,11 @@ impl<'a> Evaluator<'a> {
         if !self.train(&mut batch.candidates, observer)? {
             return Ok(None);
         }
-        if self.plan.sources.contains(&Source::Size) {
+        if self.plan.sources.contains(&Source::Size) || !self.plan.figures.is_empty() {
             self.export(&mut batch.candidates, None)?;
+        }
+        if !self.figures(&mut batch.candidates, false, observer)? {
+            return Ok(None);
         }
         if !self.measure(&mut batch, front, observer)? {
             return Ok(None);
@@ -176,6 +181,9 @@ impl<'a> Evaluator<'a> {
         }
         if self.latencies.iter().all(|latencies| !latencies.measures()) {
             self.export(&mut batch.candidates, None)?;
+        }
+        if !self.figures(&mut batch.candidates, true, observer)? {
+            return Ok(None);
         }
         batch.spent_s += begun.elapsed().as_secs_f64();
         batch.share_time();
@@ -410,20 +418,9 @@ impl<'a> Evaluator<'a> {
         }
         let mut objectives = BTreeMap::new();
         for (objective, source) in self.plan.objectives.as_slice().iter().zip(&self.plan.sources) {
-            let (params, macs) = (candidate.record.params, candidate.record.macs);
-            let value = match source {
-                Source::Quality => self.quality.of(&candidate.values),
-                Source::Params => params.map(|params| params as f64),
-                Source::Macs => macs.map(|macs| macs as f64),
-                Source::Size => Some(candidate.size_mib(&self.models)?),
-                Source::Accuracy => candidate.values.get(ACCURACY).copied(),
-                Source::CalibrationError => candidate.values.get(ECE).copied(),
-                Source::Latency(device) => {
-                    let known = known(self.store, &candidate.record.arch_id, device)?;
-                    known.map(|latency| latency.p50_ms)
-                }
+            let Some(value) = self.value(candidate, source)? else {
+                return Ok(Err(format!("no value of `{}`", objective.name)));
             };
-            let Some(value) = value else { return Ok(Err(format!("no value of `{}`", objective.name))) };
             objectives.insert(objective.name.clone(), value);
         }
         Ok(Ok(objectives))

@@ -2,6 +2,7 @@
 
 use super::accuracy::{ACCURACY, ECE, PlannedAccuracy};
 use super::metrics::metrics;
+use super::plugin::{PlannedFigure, PluginIdentity, device_plugin, sampler_plugin, space_of_plugin};
 use super::store::Store;
 use super::{LATENCY, StudyError};
 use crate::config::{
@@ -14,7 +15,7 @@ use crate::lut::LatencyTable;
 use crate::objective::{Direction, Objective, Objectives};
 use crate::onnx::Precision;
 use crate::quality::Recipe;
-use crate::sampler::{GeneSpace, Problem, Sampler, SamplerOptions};
+use crate::sampler::{Draw, GeneSpace, Mutate, Problem, ProblemNames, Sampler, SamplerError, SamplerOptions};
 use crate::space::SearchSpace;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,12 @@ pub struct Plan {
     pub devices: Vec<PlannedDevice>,
     /// What candidates are trained on, where accuracy is an objective.
     pub accuracy: Option<PlannedAccuracy>,
+    /// The plugins whose figures are objectives, each once.
+    pub figures: Vec<PlannedFigure>,
+    /// All plugins that take part, but for the space's.
+    pub plugins: Vec<PluginIdentity>,
+    /// Where paths of plugins count from.
+    folder: PathBuf,
 }
 
 /// A device of a study.
@@ -79,6 +86,8 @@ pub enum Source {
     Accuracy,
     /// The expected calibration error on held-out samples after that training.
     CalibrationError,
+    /// The figure of the plugin of this name.
+    Plugin(String),
 }
 
 impl Plan {
@@ -105,7 +114,8 @@ impl Plan {
         if config.study.is_empty() || config.study.contains(['/', '\\']) || config.study.starts_with('.') {
             return Err(wrong(format!("study: `{}` can't be the name of a folder", config.study)));
         }
-        let mut space = SearchSpace::open(&beside(folder, &config.space.name))?.with_network(&config.space.network)?;
+        let mut space = SearchSpace::open_with(&beside(folder, &config.space.name), &config.space.options, &[folder])?
+            .with_network(&config.space.network)?;
         if let Some(section) = &config.quantization {
             let choices = section.layers.clone();
             space = space.with_precisions(choices).map_err(|error| wrong(format!("quantization.layers: {error}")))?;
@@ -126,6 +136,7 @@ impl Plan {
             return Err(wrong(format!("{field}: {value}, expected {least} or more")));
         }
         let (mut objectives, mut sources, mut devices, mut accuracy) = (vec![], vec![], vec![], None);
+        let (mut figures, mut plugins) = (vec![], sampler_plugin(&config.search.sampler, folder)?);
         let sections = config.objectives.iter().map(|section| (section, false));
         for (section, constraint) in sections.chain(config.constraints.iter().map(|section| (section, true))) {
             let (mut objective, source) = match section {
@@ -162,9 +173,17 @@ impl Plan {
                     (Objective::new(ACCURACY, Direction::Maximize), Source::Accuracy)
                 }
                 ObjectiveSection::Ece(bound) => (bounded(ECE, bound.at_most), Source::CalibrationError),
+                ObjectiveSection::Plugin(section) => {
+                    let (figure, objective, identity) = PlannedFigure::open(section, folder, config.seed)?;
+                    let source = Source::Plugin(figure.name.clone());
+                    figures.push(figure);
+                    plugins.push(identity);
+                    (objective, source)
+                }
             };
             objective.constraint = constraint;
-            if let Some(bound) = objective.at_most.filter(|bound| bound.is_finite() && *bound <= 0.0) {
+            let is_cost = !matches!(source, Source::Plugin(_));
+            if let Some(bound) = objective.at_most.filter(|bound| is_cost && bound.is_finite() && *bound <= 0.0) {
                 let field = match source {
                     Source::Latency(_) => "at_most_ms",
                     Source::Size => "at_most_mib",
@@ -206,9 +225,24 @@ impl Plan {
                 return Err(wrong("quantization.calibration: 0, expected 1 or more samples".to_owned()));
             }
         }
+        if let Some(figure) = figures.iter().find(|figure| figure.is_last())
+            && devices.iter().any(|device| device.source == LatencySource::Mixed)
+        {
+            let reason = "is found when candidates are measured, and `source: mixed` measures by what it would be";
+            return Err(wrong(format!(
+                "objectives: {}: {reason}, expected a measured or a predicted latency",
+                figure.name
+            )));
+        }
+        for device in &devices {
+            plugins.extend(device_plugin(&device.profile)?);
+        }
         let unused = config.devices.iter().find(|one| devices.iter().all(|device| device.profile.name != one.agent));
         if let Some(DeviceSection { agent }) = unused {
             return Err(wrong(format!("devices: no objective is the latency of `{agent}`")));
+        }
+        if config.scoring == ScoringSection::Agents && space.is_plugin() {
+            return Err(wrong("scoring: a plugin's networks are not known to agents, expected `here`".to_owned()));
         }
         if config.scoring == ScoringSection::Agents && settings.data.is_some() {
             return Err(wrong(
@@ -216,7 +250,9 @@ impl Plan {
             ));
         }
         let objectives = Objectives::new(objectives).map_err(|error| wrong(format!("objectives: {error}")))?;
-        let plan = Self { space: Arc::new(space), settings, recipe, objectives, sources, devices, accuracy, config };
+        let (space, folder) = (Arc::new(space), folder.to_owned());
+        let plan =
+            Self { config, space, settings, recipe, objectives, sources, devices, accuracy, figures, plugins, folder };
         plan.sampler(0, &OpenOptions::default())?;
         Ok(plan)
     }
@@ -224,6 +260,11 @@ impl Plan {
     /// The element type of the models, which is the same for all devices.
     pub fn precision(&self) -> Precision {
         self.devices.first().map_or(Precision::default(), |device| device.profile.precision)
+    }
+
+    /// Whether this is the name of a plugin's figure.
+    pub fn is_figure(&self, name: &str) -> bool {
+        self.figures.iter().any(|figure| figure.name == name)
     }
 
     /// Everything that the study's results depend on, as JSON.
@@ -240,6 +281,9 @@ impl Plan {
         }
         if let Some(accuracy) = &self.accuracy {
             config["data"] = accuracy.data.sha256().into();
+        }
+        if !self.plugins.is_empty() {
+            config["plugins"] = serde_json::to_value(&self.plugins).expect("manifests are JSON");
         }
         config
     }
@@ -275,10 +319,16 @@ impl Plan {
         devices: &OpenOptions,
     ) -> Result<Box<dyn Sampler>, StudyError> {
         let metrics = Some(metrics(self, devices));
-        let problem = Problem { metrics, ..Problem::new(self.genes()?, self.objectives.optimised().count()) };
-        options
-            .sampler(&problem, self.config.seed.wrapping_add(repeat as u64))
-            .map_err(|error| self.sampler_error(&error))
+        let names = Some(ProblemNames {
+            decisions: self.space.decisions(),
+            objectives: self.objectives.optimised().map(|objective| objective.name.clone()).collect(),
+            folder: self.folder.clone(),
+        });
+        let problem = Problem { metrics, names, ..Problem::new(self.genes()?, self.objectives.optimised().count()) };
+        options.sampler(&problem, self.config.seed.wrapping_add(repeat as u64)).map_err(|error| match error {
+            SamplerError::Plugin(error) => error.into(),
+            error => self.sampler_error(&error),
+        })
     }
 
     /// The space as samplers see it: dead networks are none.
@@ -292,10 +342,15 @@ impl Plan {
         let identify = Arc::new(move |genotype: &_| of.id(genotype));
         let genes = GeneSpace::new(space.choices().to_vec(), identify).map_err(|error| self.sampler_error(&error))?;
         let of = space.clone();
-        Ok(genes.with_statistics(Arc::new(move |genotype| of.statistics(genotype).to_vec())))
+        let genes = genes.with_statistics(Arc::new(move |genotype| of.statistics(genotype).to_vec()));
+        let (draws, mutates) = space.own_variation();
+        let (draw, mutate) = (space.clone(), space.clone());
+        let draw = draws.then(|| -> Draw { Arc::new(move |seed| draw.draw_own(seed)) });
+        let mutate = mutates.then(|| -> Mutate { Arc::new(move |genotype, seed| mutate.mutate_own(genotype, seed)) });
+        Ok(genes.with_own(draw, mutate))
     }
 
-    fn sampler_error(&self, error: &crate::sampler::SamplerError) -> StudyError {
+    fn sampler_error(&self, error: &SamplerError) -> StudyError {
         StudyError::Config { path: PathBuf::new(), reason: format!("search.sampler: {error}") }
     }
 }
@@ -307,6 +362,9 @@ impl Plan {
 pub fn space(store: &Store) -> Result<SearchSpace, StudyError> {
     let broken = |reason: &str| StudyError::Stored { path: store.path().to_owned(), reason: reason.to_owned() };
     let config: serde_json::Value = store.fact("config")?.ok_or_else(|| broken("it has no study that has begun"))?;
+    if !config["space"]["definition"]["plugin"].is_null() {
+        return space_of_plugin(&config["space"], store.path());
+    }
     // Studies that were begun before the text was kept have the definition alone.
     let text = store.fact::<String>(SPACE)?.unwrap_or_else(|| config["space"]["definition"].to_string());
     let changes = serde_json::from_value(config["space"]["network"].clone())

@@ -42,7 +42,8 @@ impl Variation for Genes {
 
     fn breed(&mut self, [a, b]: [&Genotype; 2], rng: &mut ChaCha8Rng) -> Genotype {
         let child = if rng.random_bool(self.crossover) { cross_over(a, b, rng) } else { a.clone() };
-        mutate(&child, self.draws.space().choices(), self.mutation, rng)
+        let space = self.draws.space();
+        space.mutated(&child, rng).unwrap_or_else(|| mutate(&child, space.choices(), self.mutation, rng))
     }
 
     fn take(&mut self, genotype: &Genotype) -> bool {
