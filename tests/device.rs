@@ -61,7 +61,7 @@ impl Bench {
 }
 
 fn options() -> OpenOptions {
-    OpenOptions { executable: Some(env!("CARGO_BIN_EXE_tegu").into()), library: None }
+    OpenOptions { executable: Some(env!("CARGO_BIN_EXE_tegu").into()), ..OpenOptions::default() }
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn scripted(bench: &mut Bench, line: &str) -> impl Fn() -> usize + use<> {
     std::fs::write(&script, format!("#!/bin/sh\necho >> '{}'\n{line}\n", starts.display())).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     let profile = bench.device.profile().clone();
-    bench.device = device::open(profile, OpenOptions { executable: Some(script), library: None }).unwrap();
+    bench.device = device::open(profile, OpenOptions { executable: Some(script), ..OpenOptions::default() }).unwrap();
     move || std::fs::read(&starts).map_or(0, |lines| lines.len())
 }
 
@@ -323,7 +323,8 @@ fn an_executable_that_is_no_worker_is_named() {
     ] {
         let profile = HardwareProfile::find("host-cpu-tract").unwrap();
         let mut device =
-            device::open(profile, OpenOptions { executable: Some(executable.into()), library: None }).unwrap();
+            device::open(profile, OpenOptions { executable: Some(executable.into()), ..OpenOptions::default() })
+                .unwrap();
         assert_eq!(device.measure(&Job::of_model("m.onnx")).unwrap_err().to_string(), expected);
     }
 }
