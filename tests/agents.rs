@@ -328,3 +328,66 @@ fn credentials_open_the_server_and_are_not_told() {
     let secret = b"open-sesame".as_slice();
     assert!(told.iter().all(|text| text.windows(secret.len()).all(|window| window != secret)));
 }
+
+/// Runs openssl, which the tests of TLS need.
+fn openssl(folder: &std::path::Path, args: &str) {
+    let output = std::process::Command::new("openssl").args(args.split(' ')).current_dir(folder).output();
+    let output = output.expect("openssl is missing: apt-get install openssl");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn tls_and_nkeys_open_the_server() {
+    let place = recorded();
+    let folder = place.path("tls");
+    std::fs::create_dir(&folder).unwrap();
+    let subject = "-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1";
+    openssl(&folder, "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca");
+    openssl(&folder, &format!("req -newkey rsa:2048 -nodes -keyout server.key -out server.csr {subject}"));
+    openssl(
+        &folder,
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2 -copy_extensions copy",
+    );
+    let key = nkeys::KeyPair::new_user();
+    let files = |name: &str| folder.join(name).display().to_string();
+    let nats = Nats::with(&format!(
+        "tls: {{cert_file: {:?}, key_file: {:?}}}\nauthorization: {{users: [{{nkey: {}}}]}}",
+        files("server.pem"),
+        files("server.key"),
+        key.public_key()
+    ));
+    let url = format!("tls://localhost:{}", nats.port);
+    let seed = key.seed().unwrap();
+    let devices = |with: &[(&str, &str)]| {
+        let mut command = place.tegu(&["devices", "--nats", &url]);
+        let output = command.envs(with.iter().copied()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let ca = files("ca.pem");
+    assert_eq!(devices(&[("TEGU_NATS_CA", &ca), ("TEGU_NATS_NKEY", &seed)]), (Some(0), String::new()));
+    let (code, unknown) = devices(&[("TEGU_NATS_NKEY", &seed)]);
+    assert!(code == Some(1) && unknown.contains("certificate"), "{unknown}");
+    let (code, other) =
+        devices(&[("TEGU_NATS_CA", &ca), ("TEGU_NATS_NKEY", &nkeys::KeyPair::new_user().seed().unwrap())]);
+    assert!(code == Some(1) && other.contains("authorization"), "{other}");
+    let (code, missing) = devices(&[("TEGU_NATS_CA", "nosuch.pem")]);
+    assert!(code == Some(2) && missing.contains("nats.ca: nosuch.pem: "), "{missing}");
+}
+
+#[test]
+fn two_searches_share_a_device_fairly() {
+    let place = recorded();
+    let nats = Nats::start();
+    let mut agent = Agent::ready(&place, &nats.url(), "only", &["--profile", "board.yaml", "--together", "1"]);
+    let names = ["left", "right"];
+    names.iter().for_each(|name| write_study(&place, name, &nats.url(), ""));
+    let running: Vec<_> = names.iter().map(|name| search(&place, name)).collect();
+    running.into_iter().zip(names).for_each(|(child, name)| finish(child, name));
+    assert_eq!(archive(&place, "left"), archive(&place, "right"));
+    assert!(agent.is_alive());
+    // Neither waited for the end of the other: the studies' last trials are close to each other.
+    let ended = names.map(|name| std::fs::metadata(place.folder(name).join("front.json")).unwrap().modified().unwrap());
+    let apart = ended[0].max(ended[1]).duration_since(ended[0].min(ended[1])).unwrap();
+    let answers = agent.count("answered") as f64;
+    assert!(apart.as_secs_f64() < 0.12 * answers / 3.0, "{apart:?} apart, {answers} answers of .12 s");
+}

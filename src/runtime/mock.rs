@@ -1,7 +1,8 @@
 //! A runtime that misbehaves on request, to test those who have to live with one.
 //!
 //! The model file is text, one instruction a line, followed in order by every run: `sleep_us 500`,
-//! `allocate 100000` (MiB, written to), `fail MESSAGE`, `hang`, `crash`. `after 60 crash` leaves the first 60 runs
+//! `allocate 100000` (MiB, written to), `fail MESSAGE`, `hang`, `crash`; and what a stranger's model might try: `read FILE`,
+//! `write FILE`, `connect HOST:PORT`, `execute PROGRAM`, `kill PID`, which fail where they are refused. `after 60 crash` leaves the first 60 runs
 //! alone. A line that starts with `load` is followed once, by [`Runtime::prepare`]. An empty file is a model that does nothing, well.
 //!
 //! With an ONNX file it does nothing, except where the options of the profile's execution provider say otherwise:
@@ -135,8 +136,48 @@ enum Instruction {
     Crash,
     Hang,
     Sleep(Duration),
-    Allocate { mebibytes: usize },
+    Allocate {
+        mebibytes: usize,
+    },
     Fail(String),
+    /// Something that a model has no business with.
+    Attempt(Attempt, String),
+}
+
+#[derive(Clone, Copy)]
+enum Attempt {
+    Read,
+    Write,
+    Connect,
+    Execute,
+    Kill,
+}
+
+impl Attempt {
+    fn make(self, what: &str) -> std::io::Result<()> {
+        match self {
+            Self::Read => std::fs::read(what).map(drop),
+            Self::Write => std::fs::write(what, "written"),
+            Self::Connect => std::net::TcpStream::connect(what).map(drop),
+            Self::Execute => std::process::Command::new(what).status().map(drop),
+            Self::Kill => kill(what),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn kill(pid: &str) -> std::io::Result<()> {
+    let pid = pid.parse().map_err(std::io::Error::other)?;
+    // SAFETY: signal 0 asks whether the process could be killed, and does no more.
+    match unsafe { libc::kill(pid, 0) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+#[cfg(not(unix))]
+fn kill(_pid: &str) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
 }
 
 impl Instruction {
@@ -150,7 +191,14 @@ impl Instruction {
             "sleep_us" => Ok(Self::Sleep(Duration::from_micros(number()?))),
             "allocate" => Ok(Self::Allocate { mebibytes: number()? as usize }),
             "fail" => Ok(Self::Fail(rest.into())),
-            _ => Err(format!("`{line}`: expected crash, hang, sleep_us, allocate or fail")),
+            "read" => Ok(Self::Attempt(Attempt::Read, rest.into())),
+            "write" => Ok(Self::Attempt(Attempt::Write, rest.into())),
+            "connect" => Ok(Self::Attempt(Attempt::Connect, rest.into())),
+            "execute" => Ok(Self::Attempt(Attempt::Execute, rest.into())),
+            "kill" => Ok(Self::Attempt(Attempt::Kill, rest.into())),
+            _ => Err(format!(
+                "`{line}`: expected crash, hang, sleep_us, allocate, fail, read, write, connect, execute or kill"
+            )),
         }
     }
 
@@ -162,6 +210,7 @@ impl Instruction {
             },
             Self::Sleep(time) => std::thread::sleep(*time),
             Self::Fail(message) => return Err(message.clone()),
+            Self::Attempt(attempt, what) => return attempt.make(what).map_err(|error| format!("{what}: {error}")),
             Self::Allocate { mebibytes } => {
                 memory.clear();
                 for _ in 0..*mebibytes {
