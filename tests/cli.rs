@@ -28,7 +28,7 @@ fn a_config_that_is_refused_names_file_line_field_and_what_was_meant() {
         "seed: 3",
         "sead: 3",
         "bad.yaml:2:1: unknown field `sead`, expected one of `study`, `seed`, `compute`, `space`, `indicators`, \
-        `quality`, `objectives`, `constraints`, `quantization`, `search`; did you mean `seed`?",
+        `quality`, `objectives`, `constraints`, `quantization`, `search`, `devices`, `scoring`, `nats`; did you mean `seed`?",
     );
     check("seed: 3", "seed: many", "bad.yaml:2:7: seed: invalid type: string \"many\", expected u64");
     check("trials: 20", "trials: -3", "bad.yaml:13:11: search.trials: invalid type: integer `-3`, expected usize");

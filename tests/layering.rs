@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules on the way of a candidate. A module may import from those before it, and why it stands where it does.
-const ORDER: [(&str, &str); 33] = [
+const ORDER: [(&str, &str); 35] = [
     ("files", "writes whole files, whatever is in them"),
     ("difference", "compares any two documents"),
     ("yaml", "reads any YAML, knows nothing of its contents"),
     ("process", "runs any command, knows nothing of what it says"),
     ("plugin", "asks processes of others, whatever for"),
+    ("nats", "carries any message to other machines"),
     ("sheet", "reads any CSV by the names of its columns"),
     ("journal", "lines on disk, whatever they hold"),
     ("statistics", "statistics of plain numbers"),
@@ -30,6 +31,7 @@ const ORDER: [(&str, &str); 33] = [
     ("quantize", "rounds models, runs them to see what it costs"),
     ("latency", "times what a runtime runs"),
     ("device", "where that happens"),
+    ("agent", "does what others ask of a device"),
     ("lut", "predicts what a device would measure"),
     ("pareto", "compares vectors of objectives"),
     ("surrogate", "predicts vectors of architectures that were not evaluated"),

@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         0.05..=3600.0 => Ok(Duration::from_secs_f64(value)),
         _ => Err(input_error(format!("{field}: {value}, expected 0.05 to 3600 seconds"))),
     };
-    if args.together == 0 || args.tries == 0 || !(args.model_mib > 0.0) {
+    if args.together == 0 || args.tries == 0 || args.model_mib.is_nan() || args.model_mib <= 0.0 {
         return Err(input_error("--together, --tries and --model-mib must be more than 0"));
     }
     let (service, device, library) = match &args.profile {
