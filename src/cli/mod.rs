@@ -224,7 +224,8 @@ fn versioned(json: &str) -> serde_json::Result<String> {
         return Ok(json.to_owned());
     }
     let elements: Vec<&serde_json::value::RawValue> = serde_json::from_str(json)?;
-    let elements: serde_json::Result<Vec<String>> = elements.into_iter().map(|element| versioned(element.get())).collect();
+    let elements: serde_json::Result<Vec<String>> =
+        elements.into_iter().map(|element| versioned(element.get())).collect();
     Ok(format!("[{}]", elements?.join(",")))
 }
 

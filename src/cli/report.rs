@@ -1,7 +1,7 @@
 //! `tegu report`: the report of a study again.
 
 use super::network::input_error;
-use super::print;
+use super::{print, versioned};
 use crate::report::{self, StudyReport};
 use crate::study::STORE;
 use crate::study::store::Store;
