@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --profile dev --bench agents [-- COUNT]` (10,000 where nothing is said). Needs `nats-server` (tests/setup.sh nats).
 //! Every model is another file of some kilobytes, uploaded once. The overhead of a measurement is what one agent needs for
-//! it beyond what it takes here.
+//! it beyond what it takes here. First measurements that take next to no time, so that all of it is overhead; then, a tenth as many,
+//! some that take as long as a small model's do and leave the processor alone, so that it is seen how agents add up.
 
 #[path = "../tests/common/nats.rs"]
 mod nats;
@@ -47,45 +48,55 @@ fn usage() -> (f64, f64) {
 fn main() {
     let count = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(10_000_usize);
     let place = Workplace::new();
-    place.write("mock.yaml", PROFILE);
     let exported = place.run(&["export", "tiny.yaml", LIVING, "-o", "m.onnx"]);
     assert_eq!(exported.code, Some(0), "{exported:?}");
+    let said = place.run(&["inspect", "m.onnx", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
+    // Every run of this model takes 5 ms.
+    let options = format!("{{Conv {}: sleep_us 5000}}", found["operators"]["Conv"]);
+    place.write("mock.yaml", PROFILE);
+    place.write(
+        "sleepy.yaml",
+        PROFILE.replace("name: mock", "name: sleepy")
+            + &format!("execution_provider: {{name: mock, options: {options}}}\n"),
+    );
+    run(&place, "mock", count);
+    run(&place, "sleepy", count / 10);
+}
+
+/// So many copies of the model, each another file.
+fn jobs(place: &Workplace, run: usize, count: usize) -> Vec<Job> {
     let model = std::fs::read(place.path("m.onnx")).expect("it was exported");
-    println!("{count} measurements of models of {} bytes each", model.len());
-    let jobs = |run: usize| -> Vec<Job> {
-        (0..count)
-            .map(|at| {
-                let path: PathBuf = place.path(&format!("{run}-{at}.onnx"));
-                // A field that no reader knows makes it another file of the same model.
-                let mut bytes = model.clone();
-                let text = format!("{run:04}-{at:06}");
-                bytes.extend([0xca, 0x3e, text.len() as u8]);
-                bytes.extend(text.as_bytes());
-                std::fs::write(&path, bytes).expect("there is room");
-                Job::of_model(path)
-            })
-            .collect()
+    let job = |at: usize| {
+        let path: PathBuf = place.path(&format!("{run}-{at}.onnx"));
+        // A field that no reader knows makes it another file of the same model.
+        let text = format!("{run:04}-{at:06}");
+        let field = [0xca, 0x3e, text.len() as u8];
+        std::fs::write(&path, [model.as_slice(), &field, text.as_bytes()].concat()).expect("there is room");
+        Job::of_model(path)
     };
-    let profile =
-        HardwareProfile::find(place.path("mock.yaml").to_str().expect("it is text")).expect("it is a profile");
+    (0..count).map(job).collect()
+}
+
+fn run(place: &Workplace, name: &str, count: usize) {
+    let file = place.path(&format!("{name}.yaml")).display().to_string();
     let executable = Some(PathBuf::from(env!("CARGO_BIN_EXE_tegu")));
     let options = OpenOptions { executable, ..OpenOptions::default() };
-    let mut here = device::open(profile, options).expect("it is local");
-    let (all, begun) = (jobs(0), Instant::now());
+    let mut here = device::open(HardwareProfile::find(&file).expect("it is a profile"), options).expect("it is local");
+    let (all, begun) = (jobs(place, 0, count), Instant::now());
     for batch in all.chunks(8) {
         assert!(here.measure_all(batch).iter().all(Result::is_ok));
     }
     let here_ms = begun.elapsed().as_secs_f64() * 1e3 / count as f64;
-    println!("without agents: {here_ms:.2} ms a measurement");
+    println!("{name}: {count} measurements, without agents {here_ms:.2} ms each");
     println!("agents  measurements/s  ms each  overhead ms  coordinator: CPU ms each  MiB before  MiB after");
     for agents in [1, 2, 4, 8] {
         let nats = Nats::start();
-        let names: Vec<String> = (0..agents).map(|agent| format!("a{agent}")).collect();
-        let _agents: Vec<Agent> =
-            names.iter().map(|name| Agent::ready(&place, &nats.url(), name, &["--profile", "mock.yaml"])).collect();
-        let all = jobs(agents);
+        let agent = |number: usize| Agent::ready(place, &nats.url(), &format!("a{number}"), &["--profile", &file]);
+        let _agents: Vec<Agent> = (0..agents).map(agent).collect();
+        let all = jobs(place, agents, count);
         let options = NatsOptions::at(Some(&nats.url()));
-        let profile = device::agent_profile("mock", &options).expect("its agents have registered it");
+        let profile = device::agent_profile(name, &options).expect("its agents have registered it");
         let open = OpenOptions { nats: options, ..OpenOptions::default() };
         let mut device = device::open(profile, open).expect("it is registered");
         assert!(device.measure_all(&[Job::of_model(place.path("m.onnx"))]).iter().all(Result::is_ok));

@@ -242,7 +242,7 @@ fn scores_are_json_lines_in_the_order_of_the_input() {
     assert_eq!(lines.iter().map(|line| line["arch"].as_str().unwrap()).collect::<Vec<_>>(), archs);
     let mut dead = 0;
     for (line, text) in lines.iter().zip(finished.stdout.lines()) {
-        let fields = ["arch", "id", "indicators", "quality", "params", "macs", "state"];
+        let fields = ["format", "arch", "id", "indicators", "quality", "params", "macs", "state"];
         let places: Vec<usize> = fields.iter().map(|field| text.find(&format!("\"{field}\":")).unwrap()).collect();
         assert!(places.is_sorted() && line.as_object().unwrap().len() == fields.len(), "{text}");
         assert!(line["params"].is_u64() && line["macs"].is_u64(), "{text}");

@@ -3,7 +3,6 @@
 use super::{AgentError, AgentEvent, AgentOptions};
 use crate::device::remote::Registry;
 use crate::device::{AgentState, Heartbeat};
-use crate::nats::Server;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,7 +32,6 @@ enum Lost {
 impl Lease {
     /// Takes the name, as soon as no other agent lives by it.
     pub async fn take(
-        server: &Server,
         registry: Registry,
         options: &AgentOptions,
         fingerprint: &str,
@@ -69,7 +67,6 @@ impl Lease {
         let registry = Arc::new(registry);
         let shared = Arc::new(Mutex::new(Shared { state: AgentState::Idle, done: 0, lost: None }));
         let (kept, told, own, every) = (Arc::clone(&registry), Arc::clone(&shared), key.clone(), options.heartbeat);
-        let _ = server;
         let task = tokio::spawn(async move {
             let mut revision = first;
             loop {

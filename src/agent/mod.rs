@@ -208,7 +208,9 @@ pub fn serve(
             register(&registry, options, registration).await?;
         }
         let fingerprint = registration.map(|registration| registration.fingerprint()).unwrap_or_default();
-        let lease = Lease::take(&server, registry, options, &fingerprint, &sandbox, &mut on).await?;
+        let lease = Lease::take(registry, options, &fingerprint, &sandbox, &mut on).await?;
+        // What an agent of this name left behind that was killed.
+        std::fs::remove_dir_all(&models).and_then(|()| std::fs::create_dir_all(&models)).map_err(file)?;
         on(&AgentEvent::Ready { agent: lease.key().to_owned(), sandbox, fingerprint: fingerprint.clone() });
         let stream = server.jobs(&options.device).await?;
         let filter = format!("tegu.jobs.{}.>", options.device);

@@ -271,7 +271,8 @@ mod tests {
             served.unwrap();
             lines.pop().unwrap()
         };
-        assert_eq!(check("{}"), r#"{"ready":{"id":3}}"#);
+        let runtime = concat!("mock ", env!("CARGO_PKG_VERSION"));
+        assert_eq!(check("{}"), format!(r#"{{"ready":{{"id":3,"runtime":"{runtime}"}}}}"#));
         assert_eq!(
             check(r#"{"execution_provider":{"name":"mock","options":{"unavailable":"no driver"}}}"#),
             r#"{"failed":{"id":3,"job":null,"kind":"unavailable","reason":"no driver"}}"#

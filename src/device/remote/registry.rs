@@ -133,8 +133,7 @@ impl Registry {
         keys(&self.devices).await
     }
 
-    /// The agents of a kind, of all where there is none, with the revision of each heartbeat and its age in seconds by the
-    /// server's clock.
+    /// The agents of a kind, of all where there is none, with the revision of each heartbeat.
     pub async fn agents(&self, kind: Option<&str>) -> Result<Vec<(Heartbeat, u64)>, NatsError> {
         let mut agents = vec![];
         for key in keys(&self.agents).await? {
