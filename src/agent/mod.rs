@@ -219,6 +219,7 @@ pub fn serve(
         server.dead().await?;
         let store = server.models().await?;
         let worker = Arc::new(Mutex::new(worker));
+        let models = models.clone();
         let mut agent = Agent { options, server: &server, fingerprint, store, results, models, lease, worker };
         let served = agent.serve(&jobs, &stop, &mut on).await;
         agent.lease.leave().await;
