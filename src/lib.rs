@@ -4,6 +4,9 @@
 //! TEG indicators ([`indicator`]), exported to ONNX ([`onnx`]), measured in a child process on the target
 //! ([`device`]), and searched for the Pareto front of quality against measured cost ([`study`]).
 //!
+//! `examples/` has short programs: `library` scores, exports and measures; `own_space`, `own_indicator`, `own_device` and
+//! `own_sampler` bring something of their own. Other languages take part as plugins (docs/plugins.md).
+//!
 //! ARCHITECTURE.md has the way of a candidate through the modules; an import points to the left of it, which
 //! `tests/layering.rs` holds the code to.
 #![warn(missing_docs)]

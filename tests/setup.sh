@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the tests need from outside of the repository: Python's onnx and onnxruntime in .venv, ONNX Runtime with OpenVINO
-# in .tegu, laid out as `tegu runtime install` does, Chromium, nats-server, and Fashion-MNIST.
+# What the tests need from outside of the repository: Python's onnx, onnxruntime, Optuna and jsonschema in .venv, ONNX Runtime with
+# OpenVINO in .tegu, laid out as `tegu runtime install` does, Chromium, nats-server, and Fashion-MNIST.
 # Usage: tests/setup.sh [python|openvino|chromium|nats|fashion_mnist]...   (all where nothing is said; quick where they are there already)
 set -eu
 cd "$(dirname "$0")/.."
@@ -8,10 +8,12 @@ cd "$(dirname "$0")/.."
 ONNX=1.23.2
 ONNXRUNTIME=1.31.1
 NUMPY=2.4.6
+OPTUNA=5.0.0
+JSONSCHEMA=4.26.0
 OPENVINO=1.24.1
 
 setup_python() {
-    wanted="onnx==$ONNX onnxruntime==$ONNXRUNTIME numpy==$NUMPY"
+    wanted="onnx==$ONNX onnxruntime==$ONNXRUNTIME numpy==$NUMPY optuna==$OPTUNA jsonschema==$JSONSCHEMA"
     if [ -x .venv/bin/python ] && [ "$(cat .venv/tegu-packages 2>/dev/null)" = "$wanted" ]; then
         return
     fi

@@ -205,9 +205,28 @@ fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout().lock(), "{text}")?)
 }
 
+/// The format of all JSON that is printed (docs/json.md): another number where a field is renamed, removed or means something
+/// else; not where one is added.
+const JSON_FORMAT: u32 = 1;
+
 /// Prints `value` as one JSON line.
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    print(serde_json::to_string(value)?)
+    print(versioned(&serde_json::to_string(value)?)?)
+}
+
+/// JSON whose objects begin with `format`: itself, or the elements of a list.
+fn versioned(json: &str) -> serde_json::Result<String> {
+    if let Some(fields) = json.strip_prefix('{') {
+        let comma = if fields.trim_start().starts_with('}') { "" } else { "," };
+        return Ok(format!("{{\"format\":{JSON_FORMAT}{comma}{fields}"));
+    }
+    if !json.starts_with('[') {
+        return Ok(json.to_owned());
+    }
+    let elements: Vec<&serde_json::value::RawValue> = serde_json::from_str(json)?;
+    let elements: serde_json::Result<Vec<String>> =
+        elements.into_iter().map(|element| versioned(element.get())).collect();
+    Ok(format!("[{}]", elements?.join(",")))
 }
 
 /// Whether nobody reads the results any more (`tegu score … | head`).
@@ -219,6 +238,16 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn json_says_its_format() {
+        let check = |json: &str, expected: &str| assert_eq!(versioned(json).unwrap(), expected);
+        check("{}", r#"{"format":1}"#);
+        check("{\n  \"b\": 1.50,\n  \"a\": {}\n}", "{\"format\":1,\n  \"b\": 1.50,\n  \"a\": {}\n}");
+        check(r#"[{"a":[{}]}, 3]"#, r#"[{"format":1,"a":[{}]},3]"#);
+        check("[]", "[]");
+        check("null", "null");
+    }
 
     #[test]
     fn the_arguments_are_consistent() {

@@ -1,7 +1,7 @@
 //! `tegu report`: the report of a study again.
 
 use super::network::input_error;
-use super::print;
+use super::{print, versioned};
 use crate::report::{self, StudyReport};
 use crate::study::STORE;
 use crate::study::store::Store;
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let report = write(&Store::open_read_only(&args.study.join(STORE))?, &args.study)?;
     match if args.json { Format::Json } else { args.format } {
         Format::Table => print_table(&report, &args.study),
-        Format::Json => print(report::json::full(&report)),
+        Format::Json => print(versioned(&report::json::full(&report))?),
         Format::Csv => print(report::csv::trials(&report).trim_end()),
         Format::Html => print(report::html::page(&report)),
     }

@@ -1,7 +1,7 @@
 //! `tegu search`: run or resume a study.
 
 use super::progress::Progress;
-use super::{Interrupted, interrupt, print, report};
+use super::{Interrupted, interrupt, print, report, versioned};
 use crate::device::OpenOptions;
 use crate::report as exporters;
 use crate::study::{Outcome, Plan, Study};
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         });
         anyhow::bail!("all trials failed, the first one with: {}", failed.unwrap_or("no architecture to try"));
     }
-    if args.json { print(exporters::json::front(&report)) } else { report::print_table(&report, &folder) }
+    if args.json { print(versioned(&exporters::json::front(&report))?) } else { report::print_table(&report, &folder) }
 }
 
 /// What is going to be done.

@@ -36,6 +36,7 @@ impl WorkerProcess {
                 .arg("--sandbox")
                 .arg(folder)
                 .args(readable.iter().flat_map(|path| [OsStr::new("--readable"), path.as_os_str()]));
+            command.env("TMPDIR", folder);
             // What a stranger's model may reach, it may tell.
             let secret = std::env::vars_os().map(|(name, _)| name);
             secret.filter(|name| name.to_string_lossy().starts_with("TEGU_NATS")).for_each(|name| {

@@ -1,7 +1,7 @@
 //! What a worker that runs models of strangers is kept from: files outside of its folder (landlock), the network, other
 //! programs and other processes (seccomp). For the whole life of the process, and of what it starts.
 //!
-//! It may read what a runtime needs: the system's libraries, `/proc`, `/sys`, the runtime's own folder; and open the devices
+//! It may read what a runtime needs: the system's libraries, `/sys`, what `/proc` says of itself, the runtime's own folder; and open the devices
 //! of accelerators. Not covered: what a bug of the kernel or of a device's driver allows, and how busy it keeps the processor.
 
 use landlock::{
@@ -14,20 +14,27 @@ use seccompiler::{
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Read by every program.
-const READ: [&str; 12] = [
+/// Read by every program and runtime; of processes, its own alone.
+const READ: [&str; 19] = [
     "/usr",
     "/lib",
     "/lib64",
     "/lib32",
+    "/opt",
     "/etc/ld.so.cache",
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
     "/etc/localtime",
-    "/proc",
-    "/sys",
-    "/opt",
     "/dev/urandom",
+    "/sys",
+    "/proc/self",
+    "/proc/sys",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/loadavg",
+    "/proc/version",
+    "/proc/uptime",
 ];
 /// Read and written by every program, and by drivers of accelerators.
 const WRITE: [&str; 10] = [
@@ -61,6 +68,7 @@ pub fn available() -> Result<String, String> {
 /// If the system can't: then nothing is to be run here.
 pub(super) fn confine(folder: &Path, readable: &[PathBuf]) -> Result<String, String> {
     limit_files().map_err(|error| format!("the size of files can't be limited: {error}"))?;
+    drop_capabilities().map_err(|error| format!("capabilities can't be dropped: {error}"))?;
     let files = match files(folder, readable).map_err(|error| format!("landlock: {error}"))? {
         RulesetStatus::FullyEnforced => "landlock",
         RulesetStatus::PartiallyEnforced => "landlock of an older kernel",
@@ -75,6 +83,18 @@ fn limit_files() -> std::io::Result<()> {
     let limit = libc::rlimit { rlim_cur: LARGEST_FILE, rlim_max: LARGEST_FILE };
     // SAFETY: the structure lives through the call.
     match unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// What root may do beyond others, which leads past landlock to the memory of other processes.
+fn drop_capabilities() -> std::io::Result<()> {
+    /// Version 3 of the call, of this thread: `linux/capability.h`.
+    const HEADER: [u32; 2] = [0x2008_0522, 0];
+    let none = [0_u32; 6];
+    // SAFETY: both structures have the size of version 3 and live through the call.
+    match unsafe { libc::syscall(libc::SYS_capset, HEADER.as_ptr(), none.as_ptr()) } {
         0 => Ok(()),
         _ => Err(std::io::Error::last_os_error()),
     }

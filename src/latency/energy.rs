@@ -26,7 +26,8 @@ impl EnergyCounter {
         Self::in_folder(Path::new("/sys/class/powercap"))
     }
 
-    fn in_folder(folder: &Path) -> Option<Self> {
+    /// The counters in `folder`, where they are not in the system's own place (a container that is shown them elsewhere).
+    pub fn in_folder(folder: &Path) -> Option<Self> {
         let entries = std::fs::read_dir(folder).ok()?.flatten();
         // `intel-rapl:0` is a package, `intel-rapl:0:1` a part of it.
         let is_package = |name: &str| name.strip_prefix("intel-rapl:").is_some_and(|rest| !rest.contains(':'));
