@@ -118,10 +118,11 @@ fn run(place: &Workplace, name: &str, count: usize) {
         });
         let (seconds, after) = (begun.elapsed().as_secs_f64(), usage());
         let each_ms = seconds * 1e3 / count as f64;
+        // Several agents do several at once.
+        let overhead = if agents == 1 { format!("{:.2}", each_ms - here_ms) } else { "-".to_owned() };
         println!(
-            "{agents:6}  {:14.0}  {each_ms:7.2}  {:11.2}  {:24.2}  {:10.1}  {:9.1}",
+            "{agents:6}  {:14.0}  {each_ms:7.2}  {overhead:>11}  {:24.2}  {:10.1}  {:9.1}",
             count as f64 / seconds,
-            each_ms - here_ms,
             (after.0 - before.0) * 1e3 / count as f64,
             before.1,
             after.1

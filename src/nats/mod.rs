@@ -249,6 +249,8 @@ impl Server {
             // Unbounded: who gives up a message after some tries says so itself, and why.
             max_deliver: -1,
             max_ack_pending: 100_000,
+            // Each agent that waits is a request that waits.
+            max_waiting: 16_384,
             filter_subject: filter.to_owned(),
             inactive_threshold: KEPT,
             ..Default::default()
