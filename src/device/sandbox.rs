@@ -90,11 +90,11 @@ fn limit_files() -> std::io::Result<()> {
 
 /// What root may do beyond others, which leads past landlock to the memory of other processes.
 fn drop_capabilities() -> std::io::Result<()> {
-    /// Version 3 of the call, of this thread: `linux/capability.h`.
-    const HEADER: [u32; 2] = [0x2008_0522, 0];
+    // Version 3 of the call, of this thread: `linux/capability.h`. The kernel may write to it.
+    let mut header = [0x2008_0522_u32, 0];
     let none = [0_u32; 6];
     // SAFETY: both structures have the size of version 3 and live through the call.
-    match unsafe { libc::syscall(libc::SYS_capset, HEADER.as_ptr(), none.as_ptr()) } {
+    match unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), none.as_ptr()) } {
         0 => Ok(()),
         _ => Err(std::io::Error::last_os_error()),
     }
