@@ -191,7 +191,7 @@ pub fn cell() -> Graph {
     net.0.finish(joined)
 }
 
-/// Squeeze and excitation: a gate of `[channels, 1, 1]`; hard-swish and sigmoid.
+/// Squeeze and excitation: gates of `[channels, 1, 1]`; hard-swish, sigmoid and hard-sigmoid.
 pub fn gate() -> Graph {
     let mut net = Net(GraphBuilder::new(Shape::map(6, 8, 8)));
     let input = net.0.input();
@@ -200,6 +200,8 @@ pub fn gate() -> Graph {
     let excite = net.conv("excite_bias", squeeze, 6, Window::same(1, 1), 1);
     let sigmoid = net.op("sigmoid", Op::Activation(Activation::Sigmoid), &[excite]);
     let gated = net.op("gated", Op::Mul, &[swish, sigmoid]);
+    let hard = net.op("hard_sigmoid", Op::Activation(Activation::HardSigmoid), &[excite]);
+    let gated = net.op("gated_hard", Op::Mul, &[gated, hard]);
     let squared = net.op("squared", Op::Mul, &[gated, gated]);
     net.0.finish(squared)
 }
