@@ -43,7 +43,7 @@ class Network(torch.nn.Module):
                 value = x
             elif op in ("conv", "batch_norm", "linear"):
                 value = self.layers[str(at)](of[0])
-            elif op in ("relu", "relu6", "hardswish", "sigmoid"):
+            elif op in ("relu", "relu6", "hardswish", "sigmoid", "hardsigmoid"):
                 value = getattr(torch if op == "sigmoid" else F, op)(of[0])
             elif op == "add":
                 value = of[0] + of[1]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tegu::genotype::Genotype;
 use tegu::graph::{Graph, Op};
 use tegu::network::{Init, Mode, Weights, forward};
 use tegu::onnx::{Batch, ExportOptions, Metadata, OPSET, export, inspect, read_metadata};
@@ -37,18 +38,27 @@ struct Parity {
     worst: f32,
     /// Smallest difference between the outputs of two inputs.
     sensitivity: f32,
+    /// Added to variances ([`common::weights_with`]).
+    added: f64,
 }
 
 impl Parity {
     fn new() -> Self {
         let library = Some(common::ort_library());
         let ort = load(RuntimeKind::OnnxRuntime, &LoadOptions { library, ..Default::default() }).unwrap();
-        Self { folder: tempfile::tempdir().unwrap(), ort, cases: vec![], worst: 0.0, sensitivity: f32::INFINITY }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            ort,
+            cases: vec![],
+            worst: 0.0,
+            sensitivity: f32::INFINITY,
+            added: 0.01,
+        }
     }
 
     /// Exports `graph`, and compares Candle, tract and ONNX Runtime.
     fn check(&mut self, name: &str, graph: &Graph, metadata: Metadata, batch: Batch, external_data_above: u64) {
-        let weights = common::weights(graph, self.cases.len() as u64);
+        let weights = common::weights_with(graph, self.cases.len() as u64, self.added);
         let metadata = Metadata { weights_sha256: Some(weights.sha256().unwrap()), ..metadata };
         let path: PathBuf = self.folder.path().join(format!("{name}.onnx"));
         let file_name = format!("{name}.onnx");
@@ -114,6 +124,31 @@ impl Parity {
         let choices = SearchSpace::open(space).unwrap().choices()[0];
         assert_eq!(operators.len(), choices, "{space}: operators that no sampled architecture has");
         assert!(removed, "{space}: no sampled architecture had anything to remove");
+    }
+
+    /// Checks a staged space's smallest member, its largest, and `count` more, drawn from a seed.
+    fn check_stages(&mut self, space: &str, count: usize, network: &NetworkChanges) {
+        let space = SearchSpace::open(space).unwrap().with_network(network).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(8);
+        let ends = [false, true].map(|largest| {
+            let end = |&choices: &usize| if largest { choices as u8 - 1 } else { 0 };
+            Genotype::new(space.choices().iter().map(end).collect())
+        });
+        let drawn = std::iter::repeat_with(|| space.sample(&mut rng)).take(count);
+        for (number, genotype) in ends.into_iter().chain(drawn).enumerate() {
+            let arch = space.arch(&genotype);
+            let declared = space.lower(&genotype, Scale::Full).unwrap();
+            let live = declared.live().unwrap();
+            check_live(&arch, &declared, &live);
+            let batch = [Batch::Fixed(1), Batch::Dynamic, Batch::Fixed(3)][number % 3];
+            self.check(
+                &format!("{}-{number}", space.name),
+                &live,
+                metadata(&space.name, &arch, number as u64),
+                batch,
+                u64::MAX,
+            );
+        }
     }
 
     /// Python's onnx and onnxruntime on all models so far. Gives the largest difference from Candle.
@@ -247,6 +282,24 @@ fn tinybench() {
     parity.finish();
 }
 
+/// Half the width, on fewer pixels.
+#[test]
+fn mobilenet_v3() {
+    let mut parity = Parity { added: 0.1, ..Parity::new() };
+    let network = NetworkChanges { input: Some([3, 64, 64]), classes: Some(10), width: Some(8), depth: None };
+    parity.check_stages("mobilenet-v3", 20, &network);
+    parity.finish();
+}
+
+/// A quarter of the width, on fewer pixels.
+#[test]
+fn resnet() {
+    let mut parity = Parity::new();
+    let network = NetworkChanges { input: Some([3, 64, 64]), classes: Some(10), width: Some(16), depth: None };
+    parity.check_stages("resnet", 20, &network);
+    parity.finish();
+}
+
 /// A space is data: operators that the built-in spaces don't have go the same way.
 #[test]
 fn spaces_of_users() {
@@ -255,5 +308,7 @@ fn spaces_of_users() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
         parity.check_space(path.to_str().unwrap(), 24, &[NetworkChanges::default()]);
     }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/odd-stages.yaml");
+    parity.check_stages(path.to_str().unwrap(), 20, &NetworkChanges::default());
     parity.finish();
 }

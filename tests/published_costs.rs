@@ -6,6 +6,9 @@
 //! - NAS-Bench-Macro: `params` and `flops` are ours, to the unit.
 //! - NAS-Bench-201: `flops` in millions is ours plus 10, since its counter adds the classifier's 10 biases; the table
 //!   has six significant digits. A difference of one unit in the last digit printed fails.
+//! - Once-for-All's MobileNetV3 subnets, as Intel's DyNAS-T published them with its notebooks: `Model Parameters` and `MACs` are ours,
+//!   to the unit.
+//! - ResNets and MobileNetV3-Large: torchvision's table of weights (`num_params`, `_ops`).
 
 mod common;
 
@@ -78,4 +81,52 @@ fn every_row_of_nas_bench_macro() {
     if let Some(table) = common::data("nas_bench_macro_dev.csv") {
         assert_eq!(check_nas_bench_macro(&table), 1000);
     }
+}
+
+/// The cost of an architecture at the size that its space's file says.
+fn cost(space: &SearchSpace, arch: &str) -> Cost {
+    space.lower(&space.parse_arch(arch).unwrap(), Scale::Full).unwrap().cost()
+}
+
+fn check_once_for_all(table: &Path) -> usize {
+    check(table, "mobilenet-v3", "Sub-network", |cost, field| {
+        (cost.params.to_string(), cost.macs.to_string()) == (field("Model Parameters"), field("MACs"))
+    })
+}
+
+#[test]
+fn every_subnet_of_once_for_all() {
+    for name in ["evonsga2", "linasnsga2"] {
+        if let Some(table) = common::data(&format!("truth/mbnv3w10_{name}_acc_macs.csv")) {
+            println!("{name}: {} subnets", check_once_for_all(&table));
+        }
+    }
+}
+
+/// <https://docs.pytorch.org/vision/stable/models.html>: parameters, and multiply-accumulates ("GFLOPS") at 224×224 to three digits behind the point.
+#[test]
+fn resnets_of_torchvision() {
+    let space = SearchSpace::open("resnet").unwrap();
+    let check = |arch: &str, params: u64, gmacs: &str| {
+        let cost = cost(&space, arch);
+        assert_eq!((cost.params, format!("{:.3}", cost.macs as f64 / 1e9).as_str()), (params, gmacs), "{arch}");
+    };
+    check("basic/2,1,1/2,1,1/2,1,1/2,1,1", 11_689_512, "1.814");
+    check("basic/3,1,1/4,1,1/6,1,1/3,1,1", 21_797_672, "3.664");
+    check("bottleneck/3,1,1/4,1,1/6,1,1/3,1,1", 25_557_032, "4.089");
+    check("bottleneck/3,1,1/4,1,1/23,1,1/3,1,1", 44_549_160, "7.801");
+    check("bottleneck/3,1,2/4,1,2/6,1,2/3,1,2", 68_883_240, "11.398");
+}
+
+/// MobileNetV3-Large's third stage has expansions that Once-for-All leaves out (200 and 184 of 80 channels): with them it is a member of the
+/// space. Torchvision has 5,483,032 parameters (Howard et al. 2019, Table 3: 5.4 M) and 0.217 G multiply-accumulates (Howard: 219 M). Ours are
+/// without the bias of the first fully connected layer, 1,280 numbers, which Once-for-All does not have.
+#[test]
+fn mobilenet_v3_large() {
+    let text =
+        include_str!("../models/mobilenet-v3.yaml").replace("expansion: [3, 4, 6]", "expansion: [2.3, 2.5, 3, 4, 6]");
+    let space = SearchSpace::parse(&text, Path::new("mobilenet-v3-large.yaml")).unwrap();
+    let cost = cost(&space, "2:3,4-3,3/3:5,3-5,3-5,3/4:3,6-3,2.5-3,2.3-3,2.3/2:3,6-3,6/3:5,6-5,6-5,6");
+    assert_eq!(cost.params + 1280, 5_483_032);
+    assert_eq!(format!("{:.3}", cost.macs as f64 / 1e9), "0.217");
 }

@@ -167,6 +167,7 @@ pub fn describe(graph: &Graph, batch: usize) -> Value {
             Op::Activation(Activation::Relu6) => ("relu6", 1, false),
             Op::Activation(Activation::HardSwish) => ("hardswish", 1, false),
             Op::Activation(Activation::Sigmoid) => ("sigmoid", 1, false),
+            Op::Activation(Activation::HardSigmoid) => ("hardsigmoid", 1, false),
             Op::Add => ("add", 1, false),
             Op::Mul => ("mul", 1, false),
             Op::Concat => ("concat", 1, false),

@@ -85,6 +85,8 @@ pub enum Activation {
     HardSwish,
     /// 1 / (1 + e⁻ˣ)
     Sigmoid,
+    /// min(max(x + 3, 0), 6) / 6
+    HardSigmoid,
 }
 
 /// What a node computes.

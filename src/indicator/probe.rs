@@ -13,7 +13,7 @@ use super::{IndicatorError, ProbeData, Settings, View, spectrum};
 use crate::genotype::Genotype;
 use crate::graph::Graph;
 use crate::network::{self, Activations, Weights};
-use crate::space::{NetworkSize, SearchSpace};
+use crate::space::{NetworkSize, Scale, SearchSpace};
 use candle_core::{Device, Tensor};
 use nalgebra::DMatrix;
 use rand::{RngExt, SeedableRng};
@@ -143,7 +143,11 @@ impl Probes {
     /// # Errors
     /// If it is dead, or can't be built.
     pub fn graph(&self, space: &SearchSpace, genotype: &Genotype, view: View) -> Result<Graph, IndicatorError> {
-        let whole = space.lower_to(genotype, &self.sizes[view as usize])?;
+        let whole = match view {
+            // Its input may be a decision.
+            View::Architecture => space.lower(genotype, Scale::Full)?,
+            _ => space.lower_to(genotype, &self.sizes[view as usize])?,
+        };
         let live = whole.live().map_err(|_| IndicatorError::Dead)?;
         Ok(if view.keeps_dead_operators(&self.settings) { whole } else { live })
     }

@@ -139,6 +139,9 @@ mod tests {
         check("nas-bench-201", "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|");
         check("mobilenet-macro", "12012101");
         check("mobilenet-macro", "00000000");
+        check("mobilenet-v3", "2:3,3-7,4/2:5,6-3,3/2:3,4-5,4/2:7,3-3,3/3:3,6-5,4-3,3");
+        check("resnet", "basic/1,0.5,0.5/2,1,1/1,0.75,1/1,0.5,1");
+        check("resnet", "bottleneck/1,0.5,1/1,0.5,0.5/2,0.75,0.5/1,0.5,0.5");
         check("tinybench", "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|");
     }
 

@@ -163,5 +163,6 @@ pub(super) fn apply(activation: Activation, x: &Tensor) -> Result<Tensor, candle
         Activation::Relu6 => x.clamp(0f32, 6f32),
         Activation::HardSwish => x * (x.affine(1.0, 3.0)?.clamp(0f32, 6f32)? / 6.0)?,
         Activation::Sigmoid => candle_nn::ops::sigmoid(x),
+        Activation::HardSigmoid => x.affine(1.0, 3.0)?.clamp(0f32, 6f32)? / 6.0,
     }
 }

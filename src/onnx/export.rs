@@ -247,6 +247,10 @@ impl<'a> Writer<'a> {
             Activation::Relu => self.emit("Relu", &[operand], value, vec![]),
             Activation::Sigmoid => self.emit("Sigmoid", &[operand], value, vec![]),
             Activation::HardSwish => self.emit("HardSwish", &[operand], value, vec![]),
+            Activation::HardSigmoid => {
+                let slope = [float("alpha", 1.0 / 6.0), float("beta", 0.5)];
+                self.emit("HardSigmoid", &[operand], value, slope.into());
+            }
             Activation::Relu6 => {
                 let (low, high) = self.relu6_bounds()?;
                 self.emit("Clip", &[operand, &low, &high], value, vec![]);

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `Conv2d` | `Conv` |
 //! | `BatchNorm` | `BatchNormalization`, inference form |
-//! | `Activation` | `Relu`, `Clip` (ReLU6), `HardSwish`, `Sigmoid` |
+//! | `Activation` | `Relu`, `Clip` (ReLU6), `HardSwish`, `Sigmoid`, `HardSigmoid` |
 //! | `Add`, `Mul`, `Concat` | `Add` (chained beyond two operands), `Mul`, `Concat` along axis 1 |
 //! | `MaxPool`, `AvgPool` | `MaxPool`, `AveragePool` with `count_include_pad = 0` |
 //! | `GlobalAvgPool` | `GlobalAveragePool`, `Flatten` |

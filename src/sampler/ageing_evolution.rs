@@ -110,7 +110,7 @@ impl AgeingEvolution {
                 let child = {
                     let space = self.draws.space();
                     let own = space.mutated(parent, &mut self.rng);
-                    own.unwrap_or_else(|| mutate_one(parent, space.choices(), &mut self.rng))
+                    own.unwrap_or_else(|| space.canonical(mutate_one(parent, space.choices(), &mut self.rng)))
                 };
                 if self.draws.take(&child) {
                     return Some(child);

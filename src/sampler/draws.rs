@@ -60,7 +60,7 @@ impl Draws {
         for _ in 0..WALK {
             let genotype = self.walk.take()?;
             self.walk = self.space.successor(&genotype);
-            if self.take(&genotype) {
+            if self.space.canonical(genotype.clone()) == genotype && self.take(&genotype) {
                 return Some(genotype);
             }
         }

@@ -112,7 +112,11 @@ impl LocalSearch {
             Some(centre) => centre,
             None => {
                 let centre = self.least_crowded()?;
-                let mut around = neighbours(&centre, self.draws.space().choices());
+                let space = self.draws.space();
+                let around = neighbours(&centre, space.choices()).into_iter();
+                // What changes nothing is no neighbour.
+                let mut around: Vec<Genotype> =
+                    around.map(|other| space.canonical(other)).filter(|other| *other != centre).collect();
                 around.shuffle(&mut self.rng);
                 (centre, around.into())
             }

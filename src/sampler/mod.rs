@@ -90,6 +90,9 @@ pub type Draw = Arc<dyn Fn(u64) -> Option<Genotype> + Send + Sync>;
 /// Changes a genotype by a seed, as a space does whose genes are not changed one for one; `None` where it can't.
 pub type Mutate = Arc<dyn Fn(&Genotype, u64) -> Option<Genotype> + Send + Sync>;
 
+/// Gives the one genotype of all that differ in genes that don't count.
+pub type Canonical = Arc<dyn Fn(Genotype) -> Genotype + Send + Sync>;
+
 /// What a sampler knows of a search space.
 #[derive(Clone)]
 pub struct GeneSpace {
@@ -98,6 +101,7 @@ pub struct GeneSpace {
     statistics: Option<Statistics>,
     draw: Option<Draw>,
     mutate: Option<Mutate>,
+    canonical: Option<Canonical>,
 }
 
 impl GeneSpace {
@@ -111,7 +115,7 @@ impl GeneSpace {
         }
         match choices.iter().position(|count| !(1..=256).contains(count)) {
             Some(decision) => Err(SamplerError::Choices { decision, count: choices[decision] }),
-            None => Ok(Self { choices, id, statistics: None, draw: None, mutate: None }),
+            None => Ok(Self { choices, id, statistics: None, draw: None, mutate: None, canonical: None }),
         }
     }
 
@@ -134,10 +138,23 @@ impl GeneSpace {
         Self { draw, mutate, ..self }
     }
 
+    /// With genes that may not count.
+    pub fn with_canonical(self, canonical: Canonical) -> Self {
+        Self { canonical: Some(canonical), ..self }
+    }
+
+    /// The genotype as all others that differ in genes that don't count are written, too.
+    fn canonical(&self, genotype: Genotype) -> Genotype {
+        match &self.canonical {
+            Some(canonical) => canonical(genotype),
+            None => genotype,
+        }
+    }
+
     /// A genotype drawn as the space draws, or uniformly.
     fn sample(&self, rng: &mut ChaCha8Rng) -> Genotype {
         let own = self.draw.as_ref().and_then(|draw| draw(rng.random()));
-        own.unwrap_or_else(|| variation::sample(&self.choices, rng))
+        own.unwrap_or_else(|| self.canonical(variation::sample(&self.choices, rng)))
     }
 
     /// A genotype changed as the space does; none where it is to be changed uniformly.

@@ -66,6 +66,7 @@ impl Pool {
                 let child = cross_over(a, b, rng);
                 mutate(&child, choices, mutation, rng)
             };
+            let genotype = self.space.canonical(genotype);
             if let Some(id) = self.space.id(&genotype)
                 && draws.is_new(&id)
                 && seen.insert(id)

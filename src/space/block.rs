@@ -1,12 +1,12 @@
 //! The layer language of `models/*.yaml`: lists of layers, lowered into a graph.
 //!
 //! A block knows the channels that come in and are to go out and its stride; a layer's numbers may name them:
-//! `3*in`, `out`, `stride`, `same` (the channels that this very layer receives), `width`, `classes`.
+//! `3*in`, `out`, `stride`, `same` (the channels that this very layer receives), `width`, `classes`, and what is chosen
+//! ([`Extent`]).
 
-use crate::graph::{Activation, Conv2d, GraphBuilder, GraphError, NodeId, Op, Window};
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer};
-use std::fmt;
+use super::extent::Extent;
+use crate::graph::{Activation, Conv2d, GraphBuilder, GraphError, NodeId, Op, Shape, Window};
+use serde::Deserialize;
 
 /// A layer, as written in YAML.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,6 +18,7 @@ pub(super) enum Layer {
     Relu6,
     HardSwish,
     Sigmoid,
+    HardSigmoid,
     MaxPool(PoolLayer),
     AvgPool(PoolLayer),
     GlobalAvgPool,
@@ -32,6 +33,8 @@ pub(super) enum Layer {
     MatchShape(Vec<Layer>),
     /// The results of all branches, concatenated along the channels.
     Concat(Vec<Vec<Layer>>),
+    /// The map times a gate that is made of the map's mean (Hu et al. 2018).
+    SqueezeExcite(GateLayer),
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -83,6 +86,24 @@ pub(super) struct ResidualLayer {
     shortcut: Option<Vec<Layer>>,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GateLayer {
+    /// Channels of the squeezed map.
+    channels: Extent,
+    /// What makes a factor of a number.
+    #[serde(default)]
+    gate: Gate,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Gate {
+    #[default]
+    HardSigmoid,
+    Sigmoid,
+}
+
 fn one() -> usize {
     1
 }
@@ -91,97 +112,19 @@ fn yes() -> bool {
     true
 }
 
-/// A number, or a multiple of one that the block knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Extent {
-    factor: usize,
-    of: Option<Quantity>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Quantity {
-    In,
-    Out,
-    Same,
-    Stride,
-    Width,
-    Classes,
-}
-
-const QUANTITIES: [(&str, Quantity); 6] = [
-    ("in", Quantity::In),
-    ("out", Quantity::Out),
-    ("same", Quantity::Same),
-    ("stride", Quantity::Stride),
-    ("width", Quantity::Width),
-    ("classes", Quantity::Classes),
-];
-
-impl Extent {
-    fn one() -> Self {
-        Self { factor: 1, of: None }
-    }
-
-    fn out() -> Self {
-        Self { factor: 1, of: Some(Quantity::Out) }
-    }
-
-    /// The number, where `same` channels come into the layer.
-    pub(super) fn resolve(self, scope: &Scope, same: usize) -> usize {
-        self.factor
-            * match self.of {
-                None => 1,
-                Some(Quantity::In) => scope.in_channels,
-                Some(Quantity::Out) => scope.out_channels,
-                Some(Quantity::Same) => same,
-                Some(Quantity::Stride) => scope.stride,
-                Some(Quantity::Width) => scope.width,
-                Some(Quantity::Classes) => scope.classes,
-            }
-    }
-}
-
-impl<'de> Deserialize<'de> for Extent {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ExtentVisitor)
-    }
-}
-
-struct ExtentVisitor;
-
-impl Visitor<'_> for ExtentVisitor {
-    type Value = Extent;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let names: Vec<&str> = QUANTITIES.iter().map(|(name, _)| *name).collect();
-        write!(f, "a number, one of {}, or a multiple such as 3*in", names.join(", "))
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Extent, E> {
-        let factor = usize::try_from(value).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))?;
-        Ok(Extent { factor, of: None })
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Extent, E> {
-        let wrong = || E::invalid_value(de::Unexpected::Str(text), &self);
-        let (factor, name) = text.split_once('*').unwrap_or(("1", text));
-        let factor = factor.trim().parse().map_err(|_| wrong())?;
-        let (_, of) = QUANTITIES.iter().find(|(known, _)| *known == name.trim()).ok_or_else(wrong)?;
-        Ok(Extent { factor, of: Some(*of) })
-    }
-}
-
 /// What the layers of one block may refer to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scope {
+pub(super) struct Scope<'a> {
     pub in_channels: usize,
     pub out_channels: usize,
     pub stride: usize,
     pub width: usize,
     pub classes: usize,
+    /// What was chosen, by name; a later one stands in front of an earlier one.
+    pub chosen: &'a [(&'a str, f64)],
 }
 
-impl Scope {
+impl Scope<'_> {
     fn keeps_shape(&self) -> bool {
         self.in_channels == self.out_channels && self.stride == 1
     }
@@ -191,7 +134,7 @@ impl Scope {
 pub(super) fn lower(
     builder: &mut GraphBuilder,
     layers: &[Layer],
-    scope: &Scope,
+    scope: &Scope<'_>,
     prefix: &str,
     from: NodeId,
 ) -> Result<NodeId, GraphError> {
@@ -214,6 +157,7 @@ impl Layer {
             Self::Relu6 => "relu6",
             Self::HardSwish => "hard_swish",
             Self::Sigmoid => "sigmoid",
+            Self::HardSigmoid => "hard_sigmoid",
             Self::MaxPool(_) => "max_pool",
             Self::AvgPool(_) => "avg_pool",
             Self::GlobalAvgPool => "global_avg_pool",
@@ -225,10 +169,17 @@ impl Layer {
             Self::Residual(_) => "residual",
             Self::MatchShape(_) => "match_shape",
             Self::Concat(_) => "concat",
+            Self::SqueezeExcite(_) => "squeeze_excite",
         }
     }
 
-    fn lower(&self, builder: &mut GraphBuilder, scope: &Scope, name: &str, from: NodeId) -> Result<NodeId, GraphError> {
+    fn lower(
+        &self,
+        builder: &mut GraphBuilder,
+        scope: &Scope<'_>,
+        name: &str,
+        from: NodeId,
+    ) -> Result<NodeId, GraphError> {
         let same = builder.shape(from).channels();
         let op = match self {
             Self::Conv(conv) => Op::Conv2d(conv.resolve(scope, same)),
@@ -237,6 +188,7 @@ impl Layer {
             Self::Relu6 => Op::Activation(Activation::Relu6),
             Self::HardSwish => Op::Activation(Activation::HardSwish),
             Self::Sigmoid => Op::Activation(Activation::Sigmoid),
+            Self::HardSigmoid => Op::Activation(Activation::HardSigmoid),
             Self::MaxPool(pool) => Op::MaxPool(pool.resolve(scope, same)),
             Self::AvgPool(pool) => Op::AvgPool(pool.resolve(scope, same)),
             Self::GlobalAvgPool => Op::GlobalAvgPool,
@@ -256,13 +208,33 @@ impl Layer {
                 let results: Vec<NodeId> = branches.iter().enumerate().map(lower_branch).collect::<Result<_, _>>()?;
                 return builder.push(name, Op::Concat, &results);
             }
+            Self::SqueezeExcite(gate) => return gate.lower(builder, scope, name, from),
         };
         builder.push(name, op, &[from])
     }
 }
 
+/// All numbers of the layers.
+pub(super) fn extents<'a>(layers: &'a [Layer], all: &mut Vec<&'a Extent>) {
+    for layer in layers {
+        match layer {
+            Layer::Conv(conv) => all.extend([&conv.kernel, &conv.channels, &conv.stride, &conv.groups]),
+            Layer::MaxPool(pool) | Layer::AvgPool(pool) => all.extend([&pool.kernel, &pool.stride]),
+            Layer::Linear(linear) => all.push(&linear.features),
+            Layer::SqueezeExcite(gate) => all.push(&gate.channels),
+            Layer::MatchShape(layers) => extents(layers, all),
+            Layer::Concat(branches) => branches.iter().for_each(|branch| extents(branch, all)),
+            Layer::Residual(ResidualLayer { body, shortcut }) => {
+                extents(body, all);
+                shortcut.iter().for_each(|shortcut| extents(shortcut, all));
+            }
+            _ => {}
+        }
+    }
+}
+
 impl ConvLayer {
-    fn resolve(&self, scope: &Scope, same: usize) -> Conv2d {
+    fn resolve(&self, scope: &Scope<'_>, same: usize) -> Conv2d {
         let kernel = self.kernel.resolve(scope, same);
         let padding = self.padding.unwrap_or(self.dilation * (kernel.max(1) - 1) / 2);
         let stride = self.stride.resolve(scope, same);
@@ -276,7 +248,7 @@ impl ConvLayer {
 }
 
 impl PoolLayer {
-    fn resolve(&self, scope: &Scope, same: usize) -> Window {
+    fn resolve(&self, scope: &Scope<'_>, same: usize) -> Window {
         let kernel = self.kernel.resolve(scope, same);
         let padding = self.padding.unwrap_or((kernel.max(1) - 1) / 2);
         Window { kernel, stride: self.stride.resolve(scope, same), padding, dilation: 1 }
@@ -284,13 +256,57 @@ impl PoolLayer {
 }
 
 impl ResidualLayer {
-    fn lower(&self, builder: &mut GraphBuilder, scope: &Scope, name: &str, from: NodeId) -> Result<NodeId, GraphError> {
+    fn lower(
+        &self,
+        builder: &mut GraphBuilder,
+        scope: &Scope<'_>,
+        name: &str,
+        from: NodeId,
+    ) -> Result<NodeId, GraphError> {
         let body = lower(builder, &self.body, scope, &format!("{name}.body"), from)?;
+        // A shortcut is to have the body's channels, whatever the stage's are.
+        let scope = &Scope { out_channels: builder.shape(body).channels(), ..*scope };
         let shortcut = match &self.shortcut {
             Some(layers) => lower(builder, layers, scope, &format!("{name}.shortcut"), from)?,
             None if builder.shape(body) == builder.shape(from) => from,
             None => return Ok(body),
         };
         builder.push(format!("{name}.add"), Op::Add, &[body, shortcut])
+    }
+}
+
+impl GateLayer {
+    fn lower(
+        &self,
+        builder: &mut GraphBuilder,
+        scope: &Scope<'_>,
+        name: &str,
+        from: NodeId,
+    ) -> Result<NodeId, GraphError> {
+        let (channels, side) = match builder.shape(from) {
+            Shape::Map { channels, height, width } if height == width => (channels, height),
+            shape => {
+                let reason = format!("found {shape}, expected a map as high as it is wide");
+                return Err(GraphError::Shape { node: name.to_owned(), reason });
+            }
+        };
+        let conv =
+            |out_channels| Op::Conv2d(Conv2d { out_channels, window: Window::same(1, 1), groups: 1, bias: true });
+        let gate = match self.gate {
+            Gate::HardSigmoid => Activation::HardSigmoid,
+            Gate::Sigmoid => Activation::Sigmoid,
+        };
+        let layers = [
+            ("mean", Op::AvgPool(Window { kernel: side, stride: side, padding: 0, dilation: 1 })),
+            ("squeeze", conv(self.channels.resolve(scope, channels))),
+            ("relu", Op::Activation(Activation::Relu)),
+            ("excite", conv(channels)),
+            ("gate", Op::Activation(gate)),
+        ];
+        let mut at = from;
+        for (part, op) in layers {
+            at = builder.push(format!("{name}.{part}"), op, &[at])?;
+        }
+        builder.push(name, Op::Mul, &[from, at])
     }
 }

@@ -37,6 +37,11 @@ impl Cell {
         Ok(self.edges().map(|_| self.operators.len()).collect())
     }
 
+    /// All lists of layers that it has.
+    pub(super) fn layers(&self) -> impl Iterator<Item = &[Layer]> {
+        self.operators.all_layers().chain([&self.reduction[..]])
+    }
+
     pub(super) fn decisions(&self) -> Vec<Decision> {
         self.edges().map(|(from, to)| self.operators.decision(format!("{from} → {to}"))).collect()
     }
@@ -84,6 +89,7 @@ impl Cell {
             stride,
             width: network.width,
             classes: network.classes,
+            chosen: &[],
         };
         let mut at = from;
         let stages = network.stages.unwrap_or(self.stages).min(self.stages);

@@ -3,7 +3,8 @@
 //! Architectures are written as NAS-Bench-Macro does (Su et al. 2021): the operators' names without a
 //! separator where each is one character (`20110010`), else joined by `-`.
 
-use super::block::{self, Extent, Scope};
+use super::block::{self, Layer, Scope};
+use super::extent::Extent;
 use super::operators::Operators;
 use super::{Decision, NetworkSize};
 use crate::genotype::Genotype;
@@ -38,6 +39,16 @@ impl Chain {
     pub(super) fn choices(&self, network: &NetworkSize) -> Vec<usize> {
         let layers = self.layers(network).map(|(_, layers)| layers).sum();
         vec![self.operators.len(); layers]
+    }
+
+    /// All lists of layers that it has.
+    pub(super) fn layer_lists(&self) -> impl Iterator<Item = &[Layer]> {
+        self.operators.all_layers()
+    }
+
+    /// The stages' channels.
+    pub(super) fn channels(&self) -> impl Iterator<Item = &Extent> {
+        self.stages.iter().map(|stage| &stage.channels)
     }
 
     pub(super) fn decisions(&self, network: &NetworkSize) -> Vec<Decision> {
@@ -85,6 +96,7 @@ impl Chain {
                     stride: if layer == 0 { stage.stride } else { 1 },
                     width: network.width,
                     classes: network.classes,
+                    chosen: &[],
                 };
                 scope.out_channels = stage.channels.resolve(&scope, scope.in_channels);
                 let gene = *genes.next().expect("a genotype has a gene for each layer");

@@ -1,22 +1,28 @@
 //! What may be chosen: search spaces, read from `models/*.yaml`.
 //!
-//! A space is data: a stem, a *cell* (operators on the edges of a small graph, stacked in stages) or a *chain*
-//! (operators one behind the other), and a head. It says which decisions there are and lowers a
+//! A space is data: a stem, a *cell* (operators on the edges of a small graph, stacked in stages), a *chain*
+//! (operators one behind the other) or *stages* (as many layers as is decided, each of its own), and a head. It says which decisions there are and lowers a
 //! [`Genotype`] to a [`Graph`], in one of three sizes: the full network, the probe that the indicators
 //! look at, and the thin one whose linear regions are counted.
 
 mod block;
 mod cell;
 mod chain;
+mod changed;
+mod checks;
 mod error;
+mod extent;
 mod open;
 mod operators;
 mod plugin;
 mod precision;
+mod size;
+mod staged;
 
 pub use error::SpaceError;
 pub use plugin::{Mutated, Sampled, SpaceFacts};
 pub use precision::Precision;
+pub use size::{NetworkChanges, NetworkSize, Scale};
 
 use crate::genotype::{ArchId, Genotype};
 use crate::graph::{Graph, GraphBuilder, GraphError, Shape};
@@ -29,6 +35,9 @@ use precision::Precisions;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use size::Networks;
+use staged::Staged;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A family of architectures.
@@ -52,18 +61,8 @@ pub struct SearchSpace {
 enum Topology {
     Cell(Cell),
     Chain(Chain),
+    Staged(Staged),
     Plugin(PluginSpace),
-}
-
-/// Which of a space's networks is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scale {
-    /// The network that is exported, measured and trained.
-    Full,
-    /// The small network that the gradient indicators look at.
-    Probe,
-    /// The thinnest one, whose linear regions are counted.
-    Thin,
 }
 
 /// One decision of a space, which a gene holds.
@@ -73,51 +72,6 @@ pub struct Decision {
     pub name: String,
     /// What there is to choose from, in the order of the gene's values.
     pub choices: Vec<String>,
-}
-
-/// The size of a network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NetworkSize {
-    /// Shape of one input sample, `[channels, height, width]`.
-    pub input: [usize; 3],
-    /// Classes that are told apart.
-    pub classes: usize,
-    /// Channels behind the stem.
-    pub width: usize,
-    /// Cells or layers a stage; a chain's own numbers where absent.
-    pub depth: Option<usize>,
-    /// Stages; all of the space's where absent.
-    pub stages: Option<usize>,
-    /// Whether there is a stem; without one the input goes into the first stage.
-    #[serde(default = "yes")]
-    pub stem: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// What a user changes about a space's full network.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NetworkChanges {
-    /// Shape of one input sample, `[channels, height, width]`.
-    pub input: Option<[usize; 3]>,
-    /// Classes that are told apart.
-    pub classes: Option<usize>,
-    /// Channels behind the stem.
-    pub width: Option<usize>,
-    /// Cells or layers a stage.
-    pub depth: Option<usize>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Networks {
-    full: NetworkSize,
-    probe: NetworkSize,
-    thin: NetworkSize,
 }
 
 /// A space as written in YAML.
@@ -130,6 +84,7 @@ struct SpaceFile {
     stem: Vec<Layer>,
     cell: Option<Cell>,
     chain: Option<Chain>,
+    staged: Option<Staged>,
     head: Vec<Layer>,
 }
 
@@ -141,10 +96,11 @@ impl SearchSpace {
     pub fn parse(text: &str, path: &Path) -> Result<Self, SpaceError> {
         let file: SpaceFile = yaml::parse(text, path)?;
         let invalid = |reason: String| SpaceError::Invalid { path: path.to_owned(), reason };
-        let topology = match (file.cell, file.chain) {
-            (Some(cell), None) => Topology::Cell(cell),
-            (None, Some(chain)) => Topology::Chain(chain),
-            _ => return Err(invalid("expected either `cell` or `chain`".into())),
+        let topology = match (file.cell, file.chain, file.staged) {
+            (Some(cell), None, None) => Topology::Cell(cell),
+            (None, Some(chain), None) => Topology::Chain(chain),
+            (None, None, Some(staged)) => Topology::Staged(staged),
+            _ => return Err(invalid("expected one of `cell`, `chain` and `staged`".into())),
         };
         let mut space = Self {
             name: file.name,
@@ -158,6 +114,7 @@ impl SearchSpace {
             definition: yaml::parse(text, path)?,
             text: text.to_owned(),
         };
+        space.check_names(path)?;
         space.recount().map_err(invalid)?;
         // Operators that don't fit are an error of the file, not of the candidate that first has them.
         for genotype in space.uniform() {
@@ -165,6 +122,7 @@ impl SearchSpace {
                 space.lower(&genotype, scale).map_err(|error| invalid(error.to_string()))?;
             }
         }
+        space.check_probe().map_err(invalid)?;
         Ok(space)
     }
 
@@ -173,6 +131,7 @@ impl SearchSpace {
         self.choices = match &self.topology {
             Topology::Cell(cell) => cell.choices()?,
             Topology::Chain(chain) => chain.choices(&self.networks.full),
+            Topology::Staged(staged) => staged.choices(),
             Topology::Plugin(of) => of.choices(),
         };
         if let Some(mut precisions) = precisions {
@@ -194,53 +153,13 @@ impl SearchSpace {
 
     /// For each choice the architecture that takes it wherever it can: together they have every operator.
     fn uniform(&self) -> impl Iterator<Item = Genotype> + '_ {
-        (0..self.choices.iter().copied().max().unwrap_or(0))
-            .map(|choice| Genotype::new(self.choices.iter().map(|&choices| choice.min(choices - 1) as u8).collect()))
-    }
-
-    /// This space with another full network. Input channels and classes go for the probe as well.
-    ///
-    /// # Errors
-    /// If the operators don't fit a network of that size.
-    pub fn with_network(mut self, changes: &NetworkChanges) -> Result<Self, SpaceError> {
-        if self.is_plugin() {
-            let reason = "network: its networks are a plugin's, expected `options` in its place".to_owned();
-            let NetworkSize { input, classes, .. } = self.networks.full;
-            let same = NetworkChanges {
-                input: changes.input.filter(|changed| *changed != input),
-                classes: changes.classes.filter(|changed| *changed != classes),
-                ..changes.clone()
-            };
-            return if same != NetworkChanges::default() {
-                Err(SpaceError::Invalid { path: self.name.into(), reason })
-            } else {
-                Ok(self)
-            };
-        }
-        let NetworkChanges { input, classes, width, depth } = changes;
-        let Networks { full, probe, thin } = &mut self.networks;
-        if let Some(input) = input {
-            full.input = *input;
-            probe.input[0] = input[0];
-        }
-        if let Some(classes) = *classes {
-            [&mut *full, probe, thin].into_iter().for_each(|network| network.classes = classes);
-        }
-        full.width = width.unwrap_or(full.width);
-        if depth.is_some() {
-            full.depth = *depth;
-            // The layers of a chain are its decisions, whatever the network's size.
-            if let Topology::Chain(_) = self.topology {
-                [probe, thin].into_iter().for_each(|network| network.depth = *depth);
+        (0..self.choices.iter().copied().max().unwrap_or(0)).map(|choice| {
+            let mut genes: Vec<u8> = self.choices.iter().map(|&choices| choice.min(choices - 1) as u8).collect();
+            if let Topology::Staged(staged) = &self.topology {
+                staged.deepen(&mut genes);
             }
-        }
-        let invalid = |reason| SpaceError::Invalid { path: PathBuf::from(&self.name), reason };
-        if self.networks.full.width == 0 || self.networks.full.depth == Some(0) || self.networks.full.classes == 0 {
-            return Err(invalid("width, depth and classes must be at least 1".into()));
-        }
-        let space = self.recounted()?;
-        space.lower(&Genotype::new(vec![0; space.choices.len()]), Scale::Full)?;
-        Ok(space)
+            Genotype::new(genes)
+        })
     }
 
     /// The space's file as it is written: what [`parse`](Self::parse) makes the same space of.
@@ -263,6 +182,10 @@ impl SearchSpace {
         }
     }
 
+    fn is_staged(&self) -> bool {
+        matches!(self.topology, Topology::Staged(_))
+    }
+
     /// Number of choices of each decision.
     pub fn choices(&self) -> &[usize] {
         &self.choices
@@ -273,29 +196,48 @@ impl SearchSpace {
         let mut decisions = match &self.topology {
             Topology::Cell(cell) => cell.decisions(),
             Topology::Chain(chain) => chain.decisions(self.network(Scale::Full)),
+            Topology::Staged(staged) => staged.decisions(),
             Topology::Plugin(of) => of.decisions(),
         };
         decisions.extend(self.precisions.iter().flat_map(Precisions::decisions));
         decisions
     }
 
-    /// Number of genotypes.
+    /// Number of genotypes; where genes may not count, of those that are [canonical](Self::canonical).
     pub fn size(&self) -> f64 {
-        self.choices.iter().map(|&choices| choices as f64).product()
+        let product = |choices: &[usize]| choices.iter().map(|&choices| choices as f64).product();
+        match &self.topology {
+            Topology::Staged(staged) => staged.size() * product(&self.choices[staged.choices().len()..]),
+            _ => product(&self.choices),
+        }
     }
 
-    /// A genotype drawn uniformly, or as the space's plugin draws.
+    /// The genotype with all genes that don't count, those of layers that a stage does not have, set to 0.
+    pub fn canonical(&self, genotype: &Genotype) -> Genotype {
+        let Topology::Staged(staged) = &self.topology else { return genotype.clone() };
+        let mut genes = genotype.genes().to_vec();
+        staged.canonical(&mut genes);
+        Genotype::new(genes)
+    }
+
+    /// A genotype each of whose genes is drawn uniformly, or as the space's plugin draws. (Where depths are chosen, a shallow
+    /// architecture is therefore more likely than one of many equally deep ones.)
     pub fn sample(&self, rng: &mut ChaCha8Rng) -> Genotype {
         if self.own_variation().0
             && let Some(drawn) = self.draw_own(rng.random())
         {
             return drawn;
         }
-        Genotype::new(self.choices.iter().map(|&choices| rng.random_range(0..choices) as u8).collect())
+        self.canonical(&Genotype::new(self.choices.iter().map(|&choices| rng.random_range(0..choices) as u8).collect()))
     }
 
     /// All genotypes, in lexicographic order of their genes.
     pub fn enumerate(&self) -> impl Iterator<Item = Genotype> + '_ {
+        let genotypes = self.all_genes();
+        genotypes.filter(|genotype| !self.is_staged() || self.canonical(genotype) == *genotype)
+    }
+
+    fn all_genes(&self) -> impl Iterator<Item = Genotype> + '_ {
         let mut next = Some(vec![0u8; self.choices.len()]);
         std::iter::from_fn(move || {
             let current = next.clone()?;
@@ -318,6 +260,7 @@ impl SearchSpace {
         let arch = match &self.topology {
             Topology::Cell(cell) => cell.arch(&architecture),
             Topology::Chain(chain) => chain.arch(&architecture),
+            Topology::Staged(staged) => staged.arch(&architecture),
             Topology::Plugin(of) => of.arch(&architecture),
         };
         match &self.precisions {
@@ -342,6 +285,7 @@ impl SearchSpace {
             let genotype = match &self.topology {
                 Topology::Cell(cell) => cell.parse(architecture)?,
                 Topology::Chain(chain) => chain.parse(architecture, decisions)?,
+                Topology::Staged(staged) => staged.parse(architecture, &self.networks.full)?,
                 Topology::Plugin(of) => of.parse(architecture)?,
             };
             Ok(Genotype::new([genotype.genes(), &precisions].concat()))
@@ -357,13 +301,20 @@ impl SearchSpace {
             (probe, _) => probe.ok()?,
         };
         let live = probe.live().ok()?;
-        let id = live.structure_id();
+        // The probe has one input, whatever the network's.
+        let resolution = match &self.topology {
+            Topology::Staged(staged) => staged.resolution_gene(genotype),
+            _ => None,
+        };
+        let mut marks: BTreeMap<&str, u8> =
+            resolution.map(|gene| (live.nodes()[0].name.as_str(), gene)).into_iter().collect();
+        let id = live.structure_id_marked(&marks);
         let mut precisions = self.precisions(genotype, &live);
         precisions.retain(|_, precision| *precision != Precision::Float);
         if precisions.is_empty() {
             return Some(id);
         }
-        let marks = precisions.iter().map(|(layer, precision)| (layer.as_str(), *precision as u8)).collect();
+        marks.extend(precisions.iter().map(|(layer, precision)| (layer.as_str(), *precision as u8)));
         Some(id.with_variant(&live.structure_id_marked(&marks)))
     }
 
@@ -379,7 +330,12 @@ impl SearchSpace {
     /// # Errors
     /// If the operators don't fit together.
     pub fn lower(&self, genotype: &Genotype, scale: Scale) -> Result<Graph, SpaceError> {
-        self.lower_to(genotype, self.network(scale))
+        match (scale, &self.topology) {
+            (Scale::Full, Topology::Staged(staged)) => {
+                self.lower_to(genotype, &staged.chosen_size(genotype, &self.networks.full))
+            }
+            _ => self.lower_to(genotype, self.network(scale)),
+        }
     }
 
     /// [`SearchSpace::lower`] to a network of any size.
@@ -398,12 +354,17 @@ impl SearchSpace {
     fn lower_network(&self, genotype: &Genotype, network: &NetworkSize) -> Result<Graph, GraphError> {
         let [channels, height, width] = network.input;
         let mut builder = GraphBuilder::new(Shape::map(channels, height, width));
+        let chosen = match &self.topology {
+            Topology::Staged(staged) => staged.whole(genotype),
+            _ => vec![],
+        };
         let mut scope = Scope {
             in_channels: channels,
             out_channels: network.width,
             stride: 1,
             width: network.width,
             classes: network.classes,
+            chosen: &chosen,
         };
         let mut at = builder.input();
         if network.stem {
@@ -412,6 +373,7 @@ impl SearchSpace {
         at = match &self.topology {
             Topology::Cell(cell) => cell.lower(&mut builder, genotype, network, at)?,
             Topology::Chain(chain) => chain.lower(&mut builder, genotype, network, at)?,
+            Topology::Staged(staged) => staged.lower(&mut builder, genotype, network, at)?,
             Topology::Plugin(_) => unreachable!("it lowers by itself"),
         };
         scope.in_channels = builder.shape(at).channels();

@@ -33,6 +33,16 @@ impl Operators {
         &self.0[usize::from(gene)].1
     }
 
+    /// The layers of the operator of this name.
+    pub(super) fn layers_of(&self, operator: &str) -> Option<&[Layer]> {
+        self.0.iter().find(|(name, _)| name == operator).map(|(_, layers)| &layers[..])
+    }
+
+    /// All lists of layers.
+    pub(super) fn all_layers(&self) -> impl Iterator<Item = &[Layer]> {
+        self.0.iter().map(|(_, layers)| &layers[..])
+    }
+
     /// The gene of the operator of this name.
     pub(super) fn gene(&self, operator: &str) -> Result<u8, String> {
         if let Some(gene) = self.names().position(|name| name == operator) {

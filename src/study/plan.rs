@@ -346,6 +346,8 @@ impl Plan {
         let genes = GeneSpace::new(space.choices().to_vec(), identify).map_err(|error| self.sampler_error(&error))?;
         let of = space.clone();
         let genes = genes.with_statistics(Arc::new(move |genotype| of.statistics(genotype).to_vec()));
+        let of = space.clone();
+        let genes = genes.with_canonical(Arc::new(move |genotype| of.canonical(&genotype)));
         let (draws, mutates) = space.own_variation();
         let (draw, mutate) = (space.clone(), space.clone());
         let draw = draws.then(|| -> Draw { Arc::new(move |seed| draw.draw_own(seed)) });

@@ -81,6 +81,12 @@ fn present(path: PathBuf, missing: String) -> Option<PathBuf> {
 /// Weights with which the output depends on the input as a trained network's does, and nothing cancels: the running
 /// statistics of batch normalisation are near those of a batch, or constants would soon be all that is left.
 pub fn weights(graph: &Graph, seed: u64) -> Weights {
+    weights_with(graph, seed, 0.01)
+}
+
+/// [`weights`], where `added` to variances is larger for networks that are deep and narrow: a channel that hardly varies is made louder by a
+/// normalisation, its rounding as well, twenty times over.
+pub fn weights_with(graph: &Graph, seed: u64, added: f64) -> Weights {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     let mut draw = |dims: &[usize], low: f32, high: f32| {
         let values = (0..dims.iter().product()).map(|_| rng.random_range(low..high)).collect();
@@ -101,7 +107,7 @@ pub fn weights(graph: &Graph, seed: u64) -> Weights {
     let results = activations(graph, &drawn, &input, Mode::Train).unwrap();
     for node in graph.nodes().iter().filter(|node| node.op == Op::BatchNorm) {
         let operand = results.of(node.inputs[0]).transpose(0, 1).unwrap().flatten_from(1).unwrap();
-        let (mean, variance) = (operand.mean(1).unwrap(), (operand.var(1).unwrap() + 0.01).unwrap());
+        let (mean, variance) = (operand.mean(1).unwrap(), (operand.var(1).unwrap() + added).unwrap());
         let mut change = |name: &str, by: &dyn Fn(&Tensor) -> candle_core::Result<Tensor>| {
             let tensor = tensors.get_mut(&format!("{}.{name}", node.name)).unwrap();
             *tensor = by(tensor).unwrap();
@@ -191,7 +197,7 @@ pub fn cell() -> Graph {
     net.0.finish(joined)
 }
 
-/// Squeeze and excitation: a gate of `[channels, 1, 1]`; hard-swish and sigmoid.
+/// Squeeze and excitation: gates of `[channels, 1, 1]`; hard-swish, sigmoid and hard-sigmoid.
 pub fn gate() -> Graph {
     let mut net = Net(GraphBuilder::new(Shape::map(6, 8, 8)));
     let input = net.0.input();
@@ -200,6 +206,8 @@ pub fn gate() -> Graph {
     let excite = net.conv("excite_bias", squeeze, 6, Window::same(1, 1), 1);
     let sigmoid = net.op("sigmoid", Op::Activation(Activation::Sigmoid), &[excite]);
     let gated = net.op("gated", Op::Mul, &[swish, sigmoid]);
+    let hard = net.op("hard_sigmoid", Op::Activation(Activation::HardSigmoid), &[excite]);
+    let gated = net.op("gated_hard", Op::Mul, &[gated, hard]);
     let squared = net.op("squared", Op::Mul, &[gated, gated]);
     net.0.finish(squared)
 }

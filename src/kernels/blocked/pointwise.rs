@@ -120,6 +120,7 @@ unsafe fn activated<S: Simd>(act: Option<Activation>, x: S) -> S {
             Some(Activation::Relu) => rectified(x),
             Some(Activation::Relu6) => clamped(x),
             Some(Activation::HardSwish) => clamped(x.add(S::splat(3.0))).mul(S::splat(1.0 / 6.0)).mul(x),
+            Some(Activation::HardSigmoid) => clamped(x.add(S::splat(3.0))).mul(S::splat(1.0 / 6.0)),
             Some(Activation::Sigmoid) => unreachable!("a sigmoid has a map of its own"),
         }
     }
@@ -139,6 +140,10 @@ unsafe fn back<S: Simd>(act: Option<Activation>, x: S, gradient: S) -> S {
                 let within = x.add(S::splat(3.0)).where_positive(within, zero);
                 S::splat(3.0).sub(x).where_positive(within, gradient)
             }
+            Some(Activation::HardSigmoid) => {
+                let above = x.add(S::splat(3.0)).where_positive(gradient.mul(S::splat(1.0 / 6.0)), zero);
+                S::splat(3.0).sub(x).where_positive(above, zero)
+            }
             Some(Activation::Sigmoid) => unreachable!("a sigmoid has a map of its own"),
         }
     }
@@ -152,6 +157,7 @@ macro_rules! by_activation {
             Some(Activation::Relu) => $call!(Some(Activation::Relu)),
             Some(Activation::Relu6) => $call!(Some(Activation::Relu6)),
             Some(Activation::HardSwish) => $call!(Some(Activation::HardSwish)),
+            Some(Activation::HardSigmoid) => $call!(Some(Activation::HardSigmoid)),
             Some(Activation::Sigmoid) => unreachable!("a sigmoid has a map of its own"),
         }
     };

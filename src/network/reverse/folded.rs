@@ -159,5 +159,6 @@ pub(in crate::network) fn slope(activation: Activation, x: &Tensor) -> Result<Te
             let y = candle_nn::ops::sigmoid(x)?;
             &y * y.affine(-1.0, 1.0)?
         }
+        Activation::HardSigmoid => within(-3.0, 3.0)? / 6.0,
     }
 }

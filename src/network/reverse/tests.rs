@@ -121,8 +121,10 @@ pub(in crate::network) fn every_operator() -> Graph {
     let halves = [net.op(Op::GlobalAvgPool, &[pooled]), net.op(Op::GlobalAvgPool, &[most])];
     let gate = net.op(Op::AvgPool(window(5, 5, 0, 1)), &[dilated]);
     let gate = net.conv(gate, 4, Window::same(1, 1), 1);
+    let hard = net.act(Activation::HardSigmoid, gate);
     let gate = net.act(Activation::Sigmoid, gate);
     let gated = net.op(Op::Mul, &[dilated, gate]);
+    let gated = net.op(Op::Mul, &[gated, hard]);
     let squared = net.op(Op::Mul, &[gated, gated]);
     let squared = net.op(Op::GlobalAvgPool, &[squared]);
     let (wide, odd) = (net.op(Op::GlobalAvgPool, &[wide]), net.op(Op::GlobalAvgPool, &[odd]));
@@ -152,7 +154,8 @@ fn gradients_are_the_slopes() {
     let stem = net.conv(input, 4, Window::same(3, 1), 1);
     let swish = net.act(Activation::HardSwish, stem);
     let depthwise = net.conv(swish, 4, Window::same(3, 2), 4);
-    let shortcut = net.op(Op::AvgPool(Window::same(3, 2)), &[stem]);
+    let shortcut = net.act(Activation::HardSigmoid, stem);
+    let shortcut = net.op(Op::AvgPool(Window::same(3, 2)), &[shortcut]);
     let sum = net.op(Op::Add, &[depthwise, shortcut]);
     let pooled = net.op(Op::GlobalAvgPool, &[sum]);
     let logits = net.op(Op::Linear { out_features: 3, bias: true }, &[pooled]);

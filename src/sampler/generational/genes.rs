@@ -43,7 +43,9 @@ impl Variation for Genes {
     fn breed(&mut self, [a, b]: [&Genotype; 2], rng: &mut ChaCha8Rng) -> Genotype {
         let child = if rng.random_bool(self.crossover) { cross_over(a, b, rng) } else { a.clone() };
         let space = self.draws.space();
-        space.mutated(&child, rng).unwrap_or_else(|| mutate(&child, space.choices(), self.mutation, rng))
+        space
+            .mutated(&child, rng)
+            .unwrap_or_else(|| space.canonical(mutate(&child, space.choices(), self.mutation, rng)))
     }
 
     fn take(&mut self, genotype: &Genotype) -> bool {

@@ -1,0 +1,66 @@
+//! What is checked when a space is read, so that it is an error of the file and not of the candidate that first meets it.
+
+use super::block::{self, Layer};
+use super::{Scale, SearchSpace, SpaceError, Topology, staged};
+use crate::genotype::Genotype;
+use crate::yaml::YamlError;
+use std::path::Path;
+
+impl SearchSpace {
+    /// Names in the layers' numbers are those of decisions.
+    pub(super) fn check_names(&self, path: &Path) -> Result<(), SpaceError> {
+        let outside = [&self.stem[..], &self.head];
+        let checked = match &self.topology {
+            Topology::Staged(staged) => staged.check(&outside, &self.networks.full),
+            Topology::Cell(cell) => nothing_is_chosen(outside.into_iter().chain(cell.layers())),
+            Topology::Chain(chain) => nothing_is_chosen(outside.into_iter().chain(chain.layer_lists()))
+                .and_then(|()| staged::check_extents("stages, channels", chain.channels(), &[])),
+            Topology::Plugin(_) => Ok(()),
+        };
+        checked.map_err(|(name, message)| {
+            let location = self.place_of(&name);
+            YamlError::Invalid { path: path.to_owned(), location, message }.into()
+        })
+    }
+
+    /// Line and column of the first place where a word stands in the file, counted from 1.
+    fn place_of(&self, word: &str) -> Option<(usize, usize)> {
+        let part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let lines = self.text.lines().enumerate().map(|(at, line)| (at, line.split('#').next().unwrap_or(line)));
+        lines.into_iter().find_map(|(at, line)| {
+            let alone = |&(column, _): &(usize, &str)| {
+                let behind = line[column + word.len()..].starts_with(part);
+                !line[..column].ends_with(part) && !behind
+            };
+            line.match_indices(word).find(alone).map(|(column, _)| (at + 1, column + 1))
+        })
+    }
+
+    /// Choices are told apart in the probe, whose structure ids are made of; or two architectures would share one.
+    pub(super) fn check_probe(&self) -> Result<(), String> {
+        let Topology::Staged(_) = &self.topology else { return Ok(()) };
+        if [Scale::Full, Scale::Probe, Scale::Thin].iter().any(|&scale| self.network(scale).depth.is_some()) {
+            return Err("networks: depths of `staged` are decisions, expected no `depth`".into());
+        }
+        let Some(deepest) = self.uniform().next() else { return Ok(()) };
+        let probe = |genotype: &Genotype| self.lower(genotype, Scale::Probe).map_err(|error| error.to_string());
+        for (at, decision) in self.decisions().iter().enumerate().filter(|(_, one)| one.name != staged::RESOLUTION) {
+            let mut before: Vec<crate::graph::Graph> = vec![];
+            for (gene, value) in decision.choices.iter().enumerate() {
+                let graph = probe(&deepest.with_gene(at, gene as u8))?;
+                if let Some(same) = before.iter().position(|other| *other == graph) {
+                    let (name, other) = (&decision.name, &decision.choices[same]);
+                    return Err(format!("{name}: {other} and {value} make the same probe, expected a wider `probe`"));
+                }
+                before.push(graph);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn nothing_is_chosen<'a>(layers: impl Iterator<Item = &'a [Layer]>) -> Result<(), (String, String)> {
+    let mut extents = vec![];
+    layers.for_each(|layers| block::extents(layers, &mut extents));
+    staged::check_extents("layers", extents, &[])
+}
