@@ -32,6 +32,9 @@ pub(super) enum Layer {
     MatchShape(Vec<Layer>),
     /// The results of all branches, concatenated along the channels.
     Concat(Vec<Vec<Layer>>),
+    /// Half the size: ReLU, two convolutions of single pixels, the second a pixel away from the first, for half of the channels
+    /// each, and normalisation (Liu et al. 2019).
+    FactorizedReduction,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -225,6 +228,7 @@ impl Layer {
             Self::Residual(_) => "residual",
             Self::MatchShape(_) => "match_shape",
             Self::Concat(_) => "concat",
+            Self::FactorizedReduction => "factorized_reduction",
         }
     }
 
@@ -256,9 +260,28 @@ impl Layer {
                 let results: Vec<NodeId> = branches.iter().enumerate().map(lower_branch).collect::<Result<_, _>>()?;
                 return builder.push(name, Op::Concat, &results);
             }
+            Self::FactorizedReduction => return factorized_reduction(builder, scope.out_channels, name, from),
         };
         builder.push(name, op, &[from])
     }
+}
+
+fn factorized_reduction(
+    builder: &mut GraphBuilder,
+    channels: usize,
+    name: &str,
+    from: NodeId,
+) -> Result<NodeId, GraphError> {
+    let half = |out_channels| {
+        let window = Window { kernel: 1, stride: 2, padding: 0, dilation: 1 };
+        Op::Conv2d(Conv2d { out_channels, window, groups: 1, bias: false })
+    };
+    let relu = builder.push(format!("{name}.relu"), Op::Activation(Activation::Relu), &[from])?;
+    let first = builder.push(format!("{name}.conv"), half(channels / 2), &[relu])?;
+    let moved = builder.push(format!("{name}.crop"), Op::Crop, &[relu])?;
+    let second = builder.push(format!("{name}.conv2"), half(channels - channels / 2), &[moved])?;
+    let both = builder.push(format!("{name}.concat"), Op::Concat, &[first, second])?;
+    builder.push(format!("{name}.batch_norm"), Op::BatchNorm, &[both])
 }
 
 impl ConvLayer {

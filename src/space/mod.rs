@@ -1,14 +1,16 @@
 //! What may be chosen: search spaces, read from `models/*.yaml`.
 //!
-//! A space is data: a stem, a *cell* (operators on the edges of a small graph, stacked in stages) or a *chain*
-//! (operators one behind the other), and a head. It says which decisions there are and lowers a
+//! A space is data: a stem, a *cell* (operators on the edges of a small graph, stacked in stages), two *cells* (of nodes
+//! with two inputs, DARTS's) or a *chain* (operators one behind the other), and a head. It says which decisions there are and lowers a
 //! [`Genotype`] to a [`Graph`], in one of three sizes: the full network, the probe that the indicators
 //! look at, and the thin one whose linear regions are counted.
 
 mod block;
 mod cell;
+mod cells;
 mod chain;
 mod error;
+mod extremes;
 mod open;
 mod operators;
 mod plugin;
@@ -23,6 +25,7 @@ use crate::graph::{Graph, GraphBuilder, GraphError, Shape};
 use crate::yaml;
 use block::{Layer, Scope};
 use cell::Cell;
+use cells::Cells;
 use chain::Chain;
 use plugin::PluginSpace;
 use precision::Precisions;
@@ -51,6 +54,7 @@ pub struct SearchSpace {
 #[derive(Clone, Debug)]
 enum Topology {
     Cell(Cell),
+    Cells(Cells),
     Chain(Chain),
     Plugin(PluginSpace),
 }
@@ -69,7 +73,7 @@ pub enum Scale {
 /// One decision of a space, which a gene holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// What it is about: an edge `from → to` of a cell, or `stage.layer` of a chain, both counted from 1; a plugin has its own names.
+    /// What it is about: an edge `from → to` of a cell, `cell.node.what` of cells, or `stage.layer` of a chain, counted from 1; a plugin has its own names.
     pub name: String,
     /// What there is to choose from, in the order of the gene's values.
     pub choices: Vec<String>,
@@ -85,7 +89,7 @@ pub struct NetworkSize {
     pub classes: usize,
     /// Channels behind the stem.
     pub width: usize,
-    /// Cells or layers a stage; a chain's own numbers where absent.
+    /// Cells or layers a stage, of `cells` in all; a chain's own numbers where absent.
     pub depth: Option<usize>,
     /// Stages; all of the space's where absent.
     pub stages: Option<usize>,
@@ -108,7 +112,7 @@ pub struct NetworkChanges {
     pub classes: Option<usize>,
     /// Channels behind the stem.
     pub width: Option<usize>,
-    /// Cells or layers a stage.
+    /// Cells or layers a stage, of `cells` in all.
     pub depth: Option<usize>,
 }
 
@@ -129,6 +133,7 @@ struct SpaceFile {
     networks: Networks,
     stem: Vec<Layer>,
     cell: Option<Cell>,
+    cells: Option<Cells>,
     chain: Option<Chain>,
     head: Vec<Layer>,
 }
@@ -141,10 +146,11 @@ impl SearchSpace {
     pub fn parse(text: &str, path: &Path) -> Result<Self, SpaceError> {
         let file: SpaceFile = yaml::parse(text, path)?;
         let invalid = |reason: String| SpaceError::Invalid { path: path.to_owned(), reason };
-        let topology = match (file.cell, file.chain) {
-            (Some(cell), None) => Topology::Cell(cell),
-            (None, Some(chain)) => Topology::Chain(chain),
-            _ => return Err(invalid("expected either `cell` or `chain`".into())),
+        let topology = match (file.cell, file.cells, file.chain) {
+            (Some(cell), None, None) => Topology::Cell(cell),
+            (None, Some(cells), None) => Topology::Cells(cells),
+            (None, None, Some(chain)) => Topology::Chain(chain),
+            _ => return Err(invalid("expected one of `cell`, `cells` and `chain`".into())),
         };
         let mut space = Self {
             name: file.name,
@@ -172,6 +178,7 @@ impl SearchSpace {
         let precisions = self.precisions.take();
         self.choices = match &self.topology {
             Topology::Cell(cell) => cell.choices()?,
+            Topology::Cells(cells) => cells.choices(&self.networks)?,
             Topology::Chain(chain) => chain.choices(&self.networks.full),
             Topology::Plugin(of) => of.choices(),
         };
@@ -272,6 +279,7 @@ impl SearchSpace {
     pub fn decisions(&self) -> Vec<Decision> {
         let mut decisions = match &self.topology {
             Topology::Cell(cell) => cell.decisions(),
+            Topology::Cells(cells) => cells.decisions(),
             Topology::Chain(chain) => chain.decisions(self.network(Scale::Full)),
             Topology::Plugin(of) => of.decisions(),
         };
@@ -317,6 +325,7 @@ impl SearchSpace {
         let (architecture, precisions) = self.split(genotype);
         let arch = match &self.topology {
             Topology::Cell(cell) => cell.arch(&architecture),
+            Topology::Cells(cells) => cells.arch(&architecture),
             Topology::Chain(chain) => chain.arch(&architecture),
             Topology::Plugin(of) => of.arch(&architecture),
         };
@@ -341,6 +350,7 @@ impl SearchSpace {
             let decisions = self.choices.len() - precisions.len();
             let genotype = match &self.topology {
                 Topology::Cell(cell) => cell.parse(architecture)?,
+                Topology::Cells(cells) => cells.parse(architecture)?,
                 Topology::Chain(chain) => chain.parse(architecture, decisions)?,
                 Topology::Plugin(of) => of.parse(architecture)?,
             };
@@ -411,6 +421,7 @@ impl SearchSpace {
         }
         at = match &self.topology {
             Topology::Cell(cell) => cell.lower(&mut builder, genotype, network, at)?,
+            Topology::Cells(cells) => cells.lower(&mut builder, genotype, network, at)?,
             Topology::Chain(chain) => chain.lower(&mut builder, genotype, network, at)?,
             Topology::Plugin(_) => unreachable!("it lowers by itself"),
         };

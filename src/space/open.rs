@@ -6,9 +6,10 @@ use crate::yaml;
 use std::path::{Path, PathBuf};
 
 /// The spaces that come with Tegu, by name.
-pub(super) const BUILT_IN: [(&str, &str); 3] = [
+pub(super) const BUILT_IN: [(&str, &str); 4] = [
     ("nas-bench-201", include_str!("../../models/nas-bench-201.yaml")),
     ("mobilenet-macro", include_str!("../../models/mobilenet-macro.yaml")),
+    ("darts", include_str!("../../models/darts.yaml")),
     ("tinybench", include_str!("../../models/tinybench.yaml")),
 ];
 
