@@ -139,6 +139,12 @@ mod tests {
         check("nas-bench-201", "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|");
         check("mobilenet-macro", "12012101");
         check("mobilenet-macro", "00000000");
+        let pools = "|max_pool_3x3~0|max_pool_3x3~1|+|max_pool_3x3~0|skip_connect~2|+|skip_connect~0|skip_connect~1|+\
+                     |avg_pool_3x3~0|avg_pool_3x3~1|";
+        let convolutions = "|sep_conv_3x3~0|sep_conv_5x5~1|+|dil_conv_3x3~0|dil_conv_5x5~2|+|skip_connect~1|sep_conv_3x3~3|+\
+                            |max_pool_3x3~0|sep_conv_3x3~4|";
+        check("darts", &format!("{convolutions}/{convolutions}"));
+        check("darts", &format!("{pools}/{pools}"));
         check("tinybench", "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|");
     }
 

@@ -118,8 +118,7 @@ pub(in crate::network) fn every_operator() -> Graph {
     let odd = net.conv(swish, 5, window(2, 2, 2, 3), 1);
     let pooled = net.op(Op::AvgPool(Window::same(3, 2)), &[dilated]);
     let most = net.op(Op::MaxPool(window(2, 2, 0, 1)), &[dilated]);
-    let cropped = net.op(Op::Crop, &[swish]);
-    let cropped = net.conv(cropped, 4, Window::same(1, 2), 1);
+    let cropped = net.op(Op::Crop, &[wide]);
     let cropped = net.op(Op::GlobalAvgPool, &[cropped]);
     let halves = [net.op(Op::GlobalAvgPool, &[pooled]), net.op(Op::GlobalAvgPool, &[most])];
     let gate = net.op(Op::AvgPool(window(5, 5, 0, 1)), &[dilated]);

@@ -164,7 +164,7 @@ impl Cells {
         let mut inputs = [from; INPUTS];
         if let (Some(layers), true) = (&self.second_stem, network.stem) {
             let channels = builder.shape(from).channels();
-            inputs[1] = block::lower(builder, layers, &scope(channels, network.width, 1), "second_stem", from)?;
+            inputs[1] = block::lower(builder, layers, &scope(channels, network.width, 1), "stem.second", from)?;
         }
         let (mut channels, mut stage) = (network.width, 0);
         for at in 0..depth {
