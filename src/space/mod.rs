@@ -200,7 +200,7 @@ impl SearchSpace {
     }
 
     /// For each choice the architecture that takes it wherever it can: together they have every operator.
-    fn uniform(&self) -> impl Iterator<Item = Genotype> + '_ {
+    pub fn uniform(&self) -> impl Iterator<Item = Genotype> + '_ {
         (0..self.choices.iter().copied().max().unwrap_or(0))
             .map(|choice| Genotype::new(self.choices.iter().map(|&choices| choice.min(choices - 1) as u8).collect()))
     }
