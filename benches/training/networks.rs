@@ -176,6 +176,7 @@ pub fn describe(graph: &Graph, batch: usize) -> Value {
             Op::GlobalAvgPool => ("global_avg_pool", 1, false),
             Op::Linear { bias, .. } => ("linear", 1, bias),
             Op::Softmax => ("softmax", 1, false),
+            Op::Crop => ("crop", 1, false),
             Op::Dropout { .. } | Op::Identity | Op::Zero => ("identity", 1, false),
         };
         all.insert("op".into(), op.into());

@@ -37,7 +37,7 @@ struct SamplersArgs {
     /// CSV file with a header: architectures in a column `arch`, `arch_str` or `architecture`, else the first; and numbers
     #[arg(long, value_name = "FILE")]
     truth: PathBuf,
-    /// Search space of the architectures: `nas-bench-201`, `mobilenet-macro`, `mobilenet-v3`, `resnet`, `tinybench`, or the path of a YAML file. Without it, an
+    /// Search space of the architectures: `nas-bench-201`, `mobilenet-macro`, `mobilenet-v3`, `resnet`, `darts`, `tinybench`, or the path of a YAML file. Without it, an
     /// architecture is a string of digits, each a choice
     #[arg(long)]
     space: Option<String>,

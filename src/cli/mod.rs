@@ -24,6 +24,7 @@ mod report;
 mod runtime;
 mod score;
 mod search;
+mod space;
 mod train;
 mod worker;
 
@@ -91,6 +92,8 @@ enum Command {
     Lut(lut::Args),
     /// Write and print the report of a study again
     Report(report::Args),
+    /// What a search space holds
+    Space(space::Args),
     /// What runs models here
     Runtime(runtime::Args),
     /// Executables of others that take part in a search
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Profile(args) => profile::run(args),
         Command::Lut(args) => lut::run(args, cli.quiet),
         Command::Report(args) => report::run(args),
+        Command::Space(args) => space::run(args),
         Command::Runtime(args) => runtime::run(args),
         Command::Plugin(args) => plugin::run(args),
         Command::Agent(args) => agent::run(args),

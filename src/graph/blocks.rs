@@ -7,7 +7,7 @@ use super::{Graph, NodeId};
 pub struct Block {
     /// What the names of its nodes start with.
     pub name: String,
-    /// The node in front of it that all its nodes depend on.
+    /// The node in front of it that its nodes take; the last one, where they take the results of several blocks.
     pub input: NodeId,
     /// Its last node that another block, or the network's output, takes.
     pub output: NodeId,
@@ -19,9 +19,9 @@ impl Graph {
         let block = |id: NodeId| block_name(&self.node(id).name);
         let mut blocks: Vec<Block> = vec![];
         for id in self.ids().skip(1).filter(|&id| !matches!(block(id), "stem" | "head")) {
-            let first = self.node(id).inputs.iter().copied().filter(|&input| block(input) != block(id)).min();
+            let first = self.node(id).inputs.iter().copied().filter(|&input| block(input) != block(id)).max();
             match blocks.iter_mut().find(|known| known.name == block(id)) {
-                Some(known) => known.input = first.map_or(known.input, |first| first.min(known.input)),
+                Some(known) => known.input = first.map_or(known.input, |first| first.max(known.input)),
                 None => {
                     let input = first.unwrap_or(NodeId(0));
                     blocks.push(Block { name: block(id).to_owned(), input, output: id });

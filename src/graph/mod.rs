@@ -127,6 +127,8 @@ pub enum Op {
         /// Probability with which an element is dropped in training.
         probability: f32,
     },
+    /// A map without its first row and column: what the second half of a factorised reduction looks at.
+    Crop,
     /// All zeros in the input's shape: the absent edge of a cell.
     Zero,
     /// The input, unchanged.

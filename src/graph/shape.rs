@@ -110,6 +110,12 @@ pub(super) fn infer(op: &Op, operands: &[Shape]) -> Result<Shape, String> {
             shape @ Shape::Map { .. } => Ok(shape),
             shape => Err(format!("expected a map [channels, height, width], found {shape}")),
         },
+        Op::Crop => match one(operands)? {
+            Shape::Map { channels, height, width } if height.min(width) > 1 => {
+                Ok(Shape::map(channels, height - 1, width - 1))
+            }
+            shape => Err(format!("expected a map of 2x2 pixels or more, found {shape}")),
+        },
         Op::Activation(_) | Op::Dropout { .. } | Op::Zero | Op::Identity => one(operands),
     }
 }

@@ -118,9 +118,15 @@ fn op_text(op: &Op) -> String {
         Op::BatchNorm => "batch_norm".to_owned(),
         Op::GlobalAvgPool => "global_avg_pool".to_owned(),
         Op::Linear { bias, .. } => if *bias { "linear(bias)" } else { "linear" }.to_owned(),
-        Op::Input | Op::Add | Op::Mul | Op::Concat | Op::Softmax | Op::Dropout { .. } | Op::Zero | Op::Identity => {
-            format!("{op:?}").split(' ').next().unwrap_or_default().to_lowercase()
-        }
+        Op::Input
+        | Op::Add
+        | Op::Mul
+        | Op::Concat
+        | Op::Softmax
+        | Op::Crop
+        | Op::Dropout { .. }
+        | Op::Zero
+        | Op::Identity => format!("{op:?}").split(' ').next().unwrap_or_default().to_lowercase(),
     }
 }
 

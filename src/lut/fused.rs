@@ -142,6 +142,7 @@ fn infer(node: &NodeProto, dims: &[Option<&[usize]>], inputs: &[Option<Value>]) 
             Some(sum)
         }
         "Reshape" => reshape(first?, inputs.get(1)?.as_ref()?.constant?),
+        "Slice" => slice(first?, &inputs.iter().map(|input| input.as_ref()?.constant).collect::<Vec<_>>()),
         "Transpose" => {
             let order = ints(node, "perm").unwrap_or_else(|| (0..first.map_or(0, <[_]>::len)).rev().collect());
             order.iter().map(|&at| first?.get(at).copied()).collect()
@@ -229,11 +230,27 @@ fn broadcast(dims: &[Option<&[usize]>]) -> Option<Vec<usize>> {
     Some(result)
 }
 
+fn integers(of: &TensorProto) -> Vec<i64> {
+    match of.int64_data.is_empty() {
+        false => of.int64_data.clone(),
+        true => of.raw_data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("8 bytes"))).collect(),
+    }
+}
+
+/// Steps of 1 along given axes.
+fn slice(input: &[usize], operands: &[Option<&TensorProto>]) -> Option<Vec<usize>> {
+    let &[_, Some(starts), Some(ends), Some(axes)] = operands else { return None };
+    let mut dims = input.to_vec();
+    for ((start, end), axis) in integers(starts).into_iter().zip(integers(ends)).zip(integers(axes)) {
+        let size = dims.get_mut(usize::try_from(axis).ok()?)?;
+        let place = |at: i64| (if at < 0 { at + *size as i64 } else { at }).clamp(0, *size as i64) as usize;
+        *size = place(end).checked_sub(place(start))?;
+    }
+    Some(dims)
+}
+
 fn reshape(input: &[usize], shape: &TensorProto) -> Option<Vec<usize>> {
-    let wanted: Vec<i64> = match shape.int64_data.is_empty() {
-        false => shape.int64_data.clone(),
-        true => shape.raw_data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("8 bytes"))).collect(),
-    };
+    let wanted = integers(shape);
     let total: usize = input.iter().product();
     let sized =
         |(at, &size): (usize, &i64)| if size == 0 { input.get(at).map(|&size| size as i64) } else { Some(size) };

@@ -146,6 +146,7 @@ fn evaluate(
         }
         Op::Softmax => candle_nn::ops::softmax(operand(0), D::Minus1)?,
         Op::Dropout { .. } | Op::Identity => operand(0).clone(),
+        Op::Crop => crop(operand(0))?,
         Op::Zero => match node.shape {
             shape if shape == graph.node(node.inputs[0]).shape => operand(0).zeros_like()?,
             shape => {
@@ -154,6 +155,17 @@ fn evaluate(
             }
         },
     })
+}
+
+/// Maps `[…, rows, columns]` without their first row and column.
+pub(super) fn crop(maps: &Tensor) -> Result<Tensor, candle_core::Error> {
+    let (rows, columns) = (maps.dim(D::Minus2)?, maps.dim(D::Minus1)?);
+    maps.narrow(D::Minus2, 1, rows - 1)?.narrow(D::Minus1, 1, columns - 1)?.contiguous()
+}
+
+/// The way back through [`crop`].
+pub(super) fn uncrop(maps: &Tensor) -> Result<Tensor, candle_core::Error> {
+    maps.pad_with_zeros(D::Minus2, 1, 0)?.pad_with_zeros(D::Minus1, 1, 0)?.contiguous()
 }
 
 /// An activation of every element, whatever the shape.

@@ -189,6 +189,15 @@ impl<'a> Writer<'a> {
             }
             Op::Linear { .. } => self.emit("Gemm", &with_parameters, &value, vec![int("transB", 1)]),
             Op::Softmax => self.emit("Softmax", &operands, &value, vec![int("axis", 1)]),
+            Op::Crop => {
+                let bounds =
+                    [("starts", [1; 2]), ("ends", [i64::from(i32::MAX); 2]), ("axes", [2, 3])].map(|(of, values)| {
+                        let name = self.unique(&format!("{}.{of}", node.name));
+                        self.initializers.push(integers(&name, &values));
+                        name
+                    });
+                self.emit("Slice", &[operands[0], &bounds[0], &bounds[1], &bounds[2]], &value, vec![]);
+            }
             Op::Zero => self.zeros(&node.name, node.shape, &value)?,
         }
         Ok(value)

@@ -10,6 +10,7 @@
 //! | `GlobalAvgPool` | `GlobalAveragePool`, `Flatten` |
 //! | `Linear` | `Gemm` with `transB = 1` |
 //! | `Softmax` | `Softmax` along axis 1 |
+//! | `Crop` | `Slice` |
 //! | `Dropout`, `Identity` | nothing: users read the operand (`Identity` where it is the output) |
 //! | `Zero` | `ConstantOfShape`, never a multiplication |
 //!

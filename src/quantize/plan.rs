@@ -29,7 +29,7 @@ pub(super) struct Rounded {
 /// Operators without weights whose result on integers is worth having: they are fused by runtimes, or pass on.
 const OTHERS: [&str; 6] = ["Add", "Mul", "AveragePool", "GlobalAveragePool", "Concat", "MaxPool"];
 /// Operators whose result has no other numbers than their first operand.
-const PASSED: [&str; 6] = ["MaxPool", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"];
+const PASSED: [&str; 7] = ["MaxPool", "Flatten", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Transpose"];
 
 /// Whether an operator without weights can run on integers.
 pub(super) fn is_quantizable(node: &NodeProto) -> bool {

@@ -35,6 +35,9 @@ pub(super) enum Layer {
     Concat(Vec<Vec<Layer>>),
     /// The map times a gate that is made of the map's mean (Hu et al. 2018).
     SqueezeExcite(GateLayer),
+    /// Half the size: ReLU, two convolutions of single pixels, the second a pixel away from the first, for half of the channels
+    /// each, and normalisation (Liu et al. 2019).
+    FactorizedReduction,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -170,6 +173,7 @@ impl Layer {
             Self::MatchShape(_) => "match_shape",
             Self::Concat(_) => "concat",
             Self::SqueezeExcite(_) => "squeeze_excite",
+            Self::FactorizedReduction => "factorized_reduction",
         }
     }
 
@@ -209,6 +213,7 @@ impl Layer {
                 return builder.push(name, Op::Concat, &results);
             }
             Self::SqueezeExcite(gate) => return gate.lower(builder, scope, name, from),
+            Self::FactorizedReduction => return factorized_reduction(builder, scope.out_channels, name, from),
         };
         builder.push(name, op, &[from])
     }
@@ -231,6 +236,24 @@ pub(super) fn extents<'a>(layers: &'a [Layer], all: &mut Vec<&'a Extent>) {
             _ => {}
         }
     }
+}
+
+fn factorized_reduction(
+    builder: &mut GraphBuilder,
+    channels: usize,
+    name: &str,
+    from: NodeId,
+) -> Result<NodeId, GraphError> {
+    let half = |out_channels| {
+        let window = Window { kernel: 1, stride: 2, padding: 0, dilation: 1 };
+        Op::Conv2d(Conv2d { out_channels, window, groups: 1, bias: false })
+    };
+    let relu = builder.push(format!("{name}.relu"), Op::Activation(Activation::Relu), &[from])?;
+    let first = builder.push(format!("{name}.conv"), half(channels / 2), &[relu])?;
+    let moved = builder.push(format!("{name}.crop"), Op::Crop, &[relu])?;
+    let second = builder.push(format!("{name}.conv2"), half(channels - channels / 2), &[moved])?;
+    let both = builder.push(format!("{name}.concat"), Op::Concat, &[first, second])?;
+    builder.push(format!("{name}.batch_norm"), Op::BatchNorm, &[both])
 }
 
 impl ConvLayer {

@@ -13,6 +13,7 @@ impl SearchSpace {
         let checked = match &self.topology {
             Topology::Staged(staged) => staged.check(&outside, &self.networks.full),
             Topology::Cell(cell) => nothing_is_chosen(outside.into_iter().chain(cell.layers())),
+            Topology::Cells(cells) => nothing_is_chosen(outside.into_iter().chain(cells.layers())),
             Topology::Chain(chain) => nothing_is_chosen(outside.into_iter().chain(chain.layer_lists()))
                 .and_then(|()| staged::check_extents("stages, channels", chain.channels(), &[])),
             Topology::Plugin(_) => Ok(()),

@@ -1,17 +1,20 @@
 //! What may be chosen: search spaces, read from `models/*.yaml`.
 //!
-//! A space is data: a stem, a *cell* (operators on the edges of a small graph, stacked in stages), a *chain*
-//! (operators one behind the other) or *stages* (as many layers as is decided, each of its own), and a head. It says which decisions there are and lowers a
+//! A space is data: a stem, a *cell* (operators on the edges of a small graph, stacked in stages), two *cells* (of nodes
+//! with two inputs, DARTS's), a *chain* (operators one behind the other) or *stages* (as many layers as is decided, each of its
+//! own), and a head. It says which decisions there are and lowers a
 //! [`Genotype`] to a [`Graph`], in one of three sizes: the full network, the probe that the indicators
 //! look at, and the thin one whose linear regions are counted.
 
 mod block;
 mod cell;
+mod cells;
 mod chain;
 mod changed;
 mod checks;
 mod error;
 mod extent;
+mod extremes;
 mod open;
 mod operators;
 mod plugin;
@@ -29,6 +32,7 @@ use crate::graph::{Graph, GraphBuilder, GraphError, Shape};
 use crate::yaml;
 use block::{Layer, Scope};
 use cell::Cell;
+use cells::Cells;
 use chain::Chain;
 use plugin::PluginSpace;
 use precision::Precisions;
@@ -60,6 +64,7 @@ pub struct SearchSpace {
 #[derive(Clone, Debug)]
 enum Topology {
     Cell(Cell),
+    Cells(Cells),
     Chain(Chain),
     Staged(Staged),
     Plugin(PluginSpace),
@@ -68,7 +73,7 @@ enum Topology {
 /// One decision of a space, which a gene holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// What it is about: an edge `from → to` of a cell, or `stage.layer` of a chain, both counted from 1; a plugin has its own names.
+    /// What it is about: an edge `from → to` of a cell, `cell.node.what` of cells, or `stage.layer` of a chain, counted from 1; a plugin has its own names.
     pub name: String,
     /// What there is to choose from, in the order of the gene's values.
     pub choices: Vec<String>,
@@ -83,6 +88,7 @@ struct SpaceFile {
     networks: Networks,
     stem: Vec<Layer>,
     cell: Option<Cell>,
+    cells: Option<Cells>,
     chain: Option<Chain>,
     staged: Option<Staged>,
     head: Vec<Layer>,
@@ -96,11 +102,12 @@ impl SearchSpace {
     pub fn parse(text: &str, path: &Path) -> Result<Self, SpaceError> {
         let file: SpaceFile = yaml::parse(text, path)?;
         let invalid = |reason: String| SpaceError::Invalid { path: path.to_owned(), reason };
-        let topology = match (file.cell, file.chain, file.staged) {
-            (Some(cell), None, None) => Topology::Cell(cell),
-            (None, Some(chain), None) => Topology::Chain(chain),
-            (None, None, Some(staged)) => Topology::Staged(staged),
-            _ => return Err(invalid("expected one of `cell`, `chain` and `staged`".into())),
+        let topology = match (file.cell, file.cells, file.chain, file.staged) {
+            (Some(cell), None, None, None) => Topology::Cell(cell),
+            (None, Some(cells), None, None) => Topology::Cells(cells),
+            (None, None, Some(chain), None) => Topology::Chain(chain),
+            (None, None, None, Some(staged)) => Topology::Staged(staged),
+            _ => return Err(invalid("expected one of `cell`, `cells`, `chain` and `staged`".into())),
         };
         let mut space = Self {
             name: file.name,
@@ -130,6 +137,7 @@ impl SearchSpace {
         let precisions = self.precisions.take();
         self.choices = match &self.topology {
             Topology::Cell(cell) => cell.choices()?,
+            Topology::Cells(cells) => cells.choices(&self.networks)?,
             Topology::Chain(chain) => chain.choices(&self.networks.full),
             Topology::Staged(staged) => staged.choices(),
             Topology::Plugin(of) => of.choices(),
@@ -152,7 +160,7 @@ impl SearchSpace {
     }
 
     /// For each choice the architecture that takes it wherever it can: together they have every operator.
-    fn uniform(&self) -> impl Iterator<Item = Genotype> + '_ {
+    pub fn uniform(&self) -> impl Iterator<Item = Genotype> + '_ {
         (0..self.choices.iter().copied().max().unwrap_or(0)).map(|choice| {
             let mut genes: Vec<u8> = self.choices.iter().map(|&choices| choice.min(choices - 1) as u8).collect();
             if let Topology::Staged(staged) = &self.topology {
@@ -195,6 +203,7 @@ impl SearchSpace {
     pub fn decisions(&self) -> Vec<Decision> {
         let mut decisions = match &self.topology {
             Topology::Cell(cell) => cell.decisions(),
+            Topology::Cells(cells) => cells.decisions(),
             Topology::Chain(chain) => chain.decisions(self.network(Scale::Full)),
             Topology::Staged(staged) => staged.decisions(),
             Topology::Plugin(of) => of.decisions(),
@@ -259,6 +268,7 @@ impl SearchSpace {
         let (architecture, precisions) = self.split(genotype);
         let arch = match &self.topology {
             Topology::Cell(cell) => cell.arch(&architecture),
+            Topology::Cells(cells) => cells.arch(&architecture),
             Topology::Chain(chain) => chain.arch(&architecture),
             Topology::Staged(staged) => staged.arch(&architecture),
             Topology::Plugin(of) => of.arch(&architecture),
@@ -284,6 +294,7 @@ impl SearchSpace {
             let decisions = self.choices.len() - precisions.len();
             let genotype = match &self.topology {
                 Topology::Cell(cell) => cell.parse(architecture)?,
+                Topology::Cells(cells) => cells.parse(architecture)?,
                 Topology::Chain(chain) => chain.parse(architecture, decisions)?,
                 Topology::Staged(staged) => staged.parse(architecture, &self.networks.full)?,
                 Topology::Plugin(of) => of.parse(architecture)?,
@@ -372,6 +383,7 @@ impl SearchSpace {
         }
         at = match &self.topology {
             Topology::Cell(cell) => cell.lower(&mut builder, genotype, network, at)?,
+            Topology::Cells(cells) => cells.lower(&mut builder, genotype, network, at)?,
             Topology::Chain(chain) => chain.lower(&mut builder, genotype, network, at)?,
             Topology::Staged(staged) => staged.lower(&mut builder, genotype, network, at)?,
             Topology::Plugin(_) => unreachable!("it lowers by itself"),

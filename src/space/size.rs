@@ -23,7 +23,7 @@ pub struct NetworkSize {
     pub classes: usize,
     /// Channels behind the stem.
     pub width: usize,
-    /// Cells or layers a stage; a chain's own numbers where absent.
+    /// Cells or layers a stage, of `cells` in all; a chain's own numbers where absent.
     pub depth: Option<usize>,
     /// Stages; all of the space's where absent.
     pub stages: Option<usize>,
@@ -46,7 +46,7 @@ pub struct NetworkChanges {
     pub classes: Option<usize>,
     /// Channels behind the stem.
     pub width: Option<usize>,
-    /// Cells or layers a stage.
+    /// Cells or layers a stage, of `cells` in all.
     pub depth: Option<usize>,
 }
 

@@ -193,7 +193,9 @@ pub fn cell() -> Graph {
     let padded = net.op("padded_most", Op::MaxPool(Window::same(3, 2)), &[sum]);
     let small = net.conv("small", most, 4, Window { padding: 1, ..Window::same(2, 1) }, 1);
     let nothing = net.op("nothing", Op::Zero, &[small]);
-    let joined = net.op("joined", Op::Concat, &[small, padded, nothing, strided_average]);
+    let shifted = net.op("shifted", Op::Crop, &[sum]);
+    let shifted = net.conv("shifted_conv", shifted, 4, Window { padding: 1, ..Window::same(1, 2) }, 1);
+    let joined = net.op("joined", Op::Concat, &[small, padded, nothing, strided_average, shifted]);
     net.0.finish(joined)
 }
 

@@ -118,6 +118,8 @@ pub(in crate::network) fn every_operator() -> Graph {
     let odd = net.conv(swish, 5, window(2, 2, 2, 3), 1);
     let pooled = net.op(Op::AvgPool(Window::same(3, 2)), &[dilated]);
     let most = net.op(Op::MaxPool(window(2, 2, 0, 1)), &[dilated]);
+    let cropped = net.op(Op::Crop, &[wide]);
+    let cropped = net.op(Op::GlobalAvgPool, &[cropped]);
     let halves = [net.op(Op::GlobalAvgPool, &[pooled]), net.op(Op::GlobalAvgPool, &[most])];
     let gate = net.op(Op::AvgPool(window(5, 5, 0, 1)), &[dilated]);
     let gate = net.conv(gate, 4, Window::same(1, 1), 1);
@@ -128,7 +130,7 @@ pub(in crate::network) fn every_operator() -> Graph {
     let squared = net.op(Op::Mul, &[gated, gated]);
     let squared = net.op(Op::GlobalAvgPool, &[squared]);
     let (wide, odd) = (net.op(Op::GlobalAvgPool, &[wide]), net.op(Op::GlobalAvgPool, &[odd]));
-    let joined = net.op(Op::Concat, &[halves[0], wide, halves[1], squared, odd]);
+    let joined = net.op(Op::Concat, &[halves[0], wide, halves[1], squared, odd, cropped]);
     let dropped = net.op(Op::Dropout { probability: 0.2 }, &[joined]);
     let hidden = net.op(Op::Linear { out_features: 7, bias: true }, &[dropped]);
     let hidden = net.act(Activation::Relu, hidden);
@@ -156,7 +158,9 @@ fn gradients_are_the_slopes() {
     let depthwise = net.conv(swish, 4, Window::same(3, 2), 4);
     let shortcut = net.act(Activation::HardSigmoid, stem);
     let shortcut = net.op(Op::AvgPool(Window::same(3, 2)), &[shortcut]);
-    let sum = net.op(Op::Add, &[depthwise, shortcut]);
+    let cropped = net.op(Op::Crop, &[stem]);
+    let cropped = net.conv(cropped, 4, Window::same(2, 2), 1);
+    let sum = net.op(Op::Add, &[depthwise, shortcut, cropped]);
     let pooled = net.op(Op::GlobalAvgPool, &[sum]);
     let logits = net.op(Op::Linear { out_features: 3, bias: true }, &[pooled]);
     let graph = net.0.finish(logits);

@@ -1,10 +1,10 @@
 //! The forward pass of a stack: each operation for all its rows.
 
 use super::Stack;
-use super::tables::{Pixels, Rows, Source};
+use super::tables::{Pixels, Rows, Source, sides};
 use crate::graph::{BATCH_NORM_EPS, Op};
 use crate::network::WeightsError;
-use crate::network::forward::apply;
+use crate::network::forward::{apply, crop};
 use candle_core::{Result, Tensor};
 
 /// What is known of a stack while it runs.
@@ -106,6 +106,10 @@ impl Forwarded {
             }
             Op::GlobalAvgPool => operand(0)?.reshape((rows, channels, samples, group.operands[0].pixels()))?.mean(3)?,
             Op::Softmax => candle_nn::ops::softmax(&operand(0)?, 1)?,
+            Op::Crop => {
+                let (height, width) = sides(group.operands[0]);
+                crop(&operand(0)?.reshape((rows, channels * samples, height, width))?)?
+            }
             Op::Zero => Tensor::zeros((rows, channels, samples * pixels), stack.input.dtype(), &stack.device)?,
         };
         Ok((value.reshape((rows, channels, samples * pixels))?, None))

@@ -3,9 +3,10 @@
 
 use super::Stack;
 use super::forward::{Forwarded, by_tap, planes};
-use super::tables::Taken;
+use super::tables::{Taken, sides};
 use crate::graph::{Conv2d, Op, Window};
 use crate::network::WeightsError;
+use crate::network::forward::uncrop;
 use crate::network::reverse::slope;
 use candle_core::{Result, Tensor};
 
@@ -168,6 +169,11 @@ fn rule(stack: &Stack, known: &Forwarded, at: usize, cotangent: &Tensor) -> Resu
             let share = (cotangent / pixels as f64)?.unsqueeze(3)?;
             let wide = share.broadcast_as((rows, channels, samples * samples, pixels))?;
             vec![Some(together(wide.contiguous()?)?)]
+        }
+        Op::Crop => {
+            let (height, width) = sides(group.shape);
+            let maps = cotangent.reshape((rows, channels * samples * samples, height, width))?;
+            vec![Some(uncrop(&maps)?.reshape((rows, channels, ()))?)]
         }
         Op::Softmax => {
             let y = shared(known.value(at))?;

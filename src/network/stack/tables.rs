@@ -149,7 +149,7 @@ fn shares(window: Window, from: Shape, to: Shape) -> Vec<f32> {
     (0..to.pixels()).map(|at| (inside(at) as f32).recip()).collect()
 }
 
-fn sides(shape: Shape) -> (usize, usize) {
+pub(super) fn sides(shape: Shape) -> (usize, usize) {
     match shape {
         Shape::Map { height, width, .. } => (height, width),
         Shape::Vector(_) => (1, 1),

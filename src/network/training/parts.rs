@@ -3,7 +3,8 @@
 use super::forward::Context;
 use super::plan::{Kind, View};
 use super::pooling::{
-    add_dot, add_product, add_sigmoid_gradient, add_softmax_gradient, maxima_gradient, move_channels, shares,
+    add_dot, add_product, add_sigmoid_gradient, add_softmax_gradient, add_uncropped, maxima_gradient, move_channels,
+    shares,
 };
 use super::reverse::{Found, State};
 use super::values::cleared;
@@ -48,6 +49,7 @@ pub(super) enum Part {
         step: usize,
         first: usize,
     },
+    Crop(usize),
     Softmax(usize),
     Sigmoid(usize),
     Factor(usize, NodeId),
@@ -104,6 +106,7 @@ impl Part {
                 let first = of.inputs[..operand].iter().map(|view| context.plan.steps[view.map].channels).sum();
                 Self::Concat { step, first }
             }
+            Kind::Crop => Self::Crop(step),
             Kind::Softmax => Self::Softmax(step),
             Kind::Sigmoid => Self::Sigmoid(step),
             Kind::Factor(node) => Self::Factor(step, node),
@@ -256,6 +259,7 @@ impl Part {
                     out.iter_mut().for_each(|out| out.0.iter_mut().zip(g).for_each(|(out, g)| *out += g));
                 }
             }
+            Self::Crop(step) => add_uncropped(gradient(*step, outputs), seen.size, out),
             Self::Product { step, other } => {
                 let of_other = &plan.steps[other.map];
                 let factor = state.values.framed(plan, *other, sample, bare_of(other.map), inputs);

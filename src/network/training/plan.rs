@@ -40,6 +40,7 @@ pub(super) enum Kind {
     AvgPool(Window),
     GlobalAvgPool,
     Softmax,
+    Crop,
     Sigmoid,
     /// A view that is written down.
     Copy,
@@ -171,6 +172,7 @@ impl Plan {
             Op::AvgPool(window) => Kind::AvgPool(window),
             Op::GlobalAvgPool => Kind::GlobalAvgPool,
             Op::Softmax => Kind::Softmax,
+            Op::Crop => Kind::Crop,
             Op::Zero => {
                 operands.clear();
                 Kind::Zero

@@ -113,6 +113,25 @@ pub(super) fn move_channels(
     }
 }
 
+/// The blocks of a map of `size` without their first row and column.
+pub(super) fn crop(map: &[Lane], size: [usize; 2], out: &mut [Lane]) {
+    for (out, map) in out.chunks_exact_mut((size[0] - 1) * (size[1] - 1)).zip(map.chunks_exact(size[0] * size[1])) {
+        let rows = out.chunks_exact_mut(size[1] - 1).zip(map.chunks_exact(size[1]).skip(1));
+        rows.for_each(|(out, row)| out.copy_from_slice(&row[1..]));
+    }
+}
+
+/// Adds the way back through [`crop`] to the gradient of a map of `size`.
+pub(super) fn add_uncropped(gradient: &[Lane], size: [usize; 2], out: &mut [Lane]) {
+    let cropped = gradient.chunks_exact((size[0] - 1) * (size[1] - 1));
+    for (out, gradient) in out.chunks_exact_mut(size[0] * size[1]).zip(cropped) {
+        let rows = out.chunks_exact_mut(size[1]).skip(1).zip(gradient.chunks_exact(size[1] - 1));
+        for (out, g) in rows.flat_map(|(out, row)| out[1..].iter_mut().zip(row)) {
+            (0..LANES).for_each(|lane| out.0[lane] += g.0[lane]);
+        }
+    }
+}
+
 /// 1 / (1 + e⁻ˣ) of every number.
 pub(super) fn sigmoid(map: &mut [Lane]) {
     map.iter_mut().flat_map(|lane| &mut lane.0).for_each(|x| *x = (1.0 + (-*x).exp()).recip());
