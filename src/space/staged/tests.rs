@@ -1,7 +1,7 @@
 //! Genes of layers that are not there don't count; the notations of others are read; errors point at line and choice.
 
 use crate::genotype::{ArchId, Genotype};
-use crate::space::{Scale, SearchSpace};
+use crate::space::{Precision, Scale, SearchSpace};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -101,7 +101,21 @@ fn ids_stay() {
         assert_eq!(space.id(&space.parse_arch(arch).unwrap()).unwrap().as_str(), expected, "{arch}");
     };
     check("mobilenet-v3", "2:3,3-3,3/2:3,3-3,3/2:3,3-3,3/2:3,3-3,3/2:3,3-3,3", "2b7ac0d1a3c31254");
-    check("resnet", "basic/2,1,1/2,1,1/2,1,1/2,1,1", "?");
+    check("resnet", "basic/2,1,1/2,1,1/2,1,1/2,1,1", "e046feba521acd4b");
+}
+
+/// Each layer is a part that has a precision, also where few architectures have it.
+#[test]
+fn precisions_of_layers() {
+    let space = odd().with_precisions(vec![Precision::Float, Precision::Symmetric]).unwrap();
+    let parts = ["stem", "stage0.layer0", "stage0.layer1", "stage1.layer0", "stage1.layer1", "head"];
+    assert_eq!(space.choices().len() - odd().choices().len(), parts.len());
+    let shallow = space.parse_arch("24,1/2,1:plain-gated/1:3,2@ffffff").unwrap();
+    let id = |genotype: &Genotype| space.id(genotype).unwrap();
+    for (at, part) in parts.iter().enumerate() {
+        let other = shallow.with_gene(odd().choices().len() + at, 1);
+        assert_eq!(id(&other) == id(&shallow), *part == "stage1.layer1", "{part}");
+    }
 }
 
 #[test]
