@@ -191,7 +191,7 @@ fn block_of(name: &str) -> &str {
     name.match_indices('.').nth(segments - 1).map_or(name, |(end, _)| &name[..end])
 }
 
-/// What an operator is called in a graph's JSON.
+/// For people.
 fn op_name(op: &Op) -> String {
     let window = |name: &str, kernel: usize| format!("{name} {kernel}x{kernel}");
     match op {
