@@ -4,6 +4,7 @@
 //! `3*in`, `out`, `stride`, `same` (the channels that this very layer receives), `width`, `classes`, and what is chosen
 //! ([`Extent`]).
 
+use super::NetworkSize;
 use super::extent::Extent;
 use crate::graph::{Activation, Conv2d, GraphBuilder, GraphError, NodeId, Op, Shape, Window};
 use serde::Deserialize;
@@ -128,6 +129,11 @@ pub(super) struct Scope<'a> {
 }
 
 impl Scope<'_> {
+    /// Of a network whose numbers no decision is part of.
+    pub fn undecided(network: &NetworkSize, in_channels: usize, out_channels: usize, stride: usize) -> Self {
+        Self { in_channels, out_channels, stride, width: network.width, classes: network.classes, chosen: &[] }
+    }
+
     fn keeps_shape(&self) -> bool {
         self.in_channels == self.out_channels && self.stride == 1
     }

@@ -83,14 +83,7 @@ impl Cell {
         network: &NetworkSize,
         from: NodeId,
     ) -> Result<NodeId, GraphError> {
-        let scope = |in_channels, out_channels, stride| Scope {
-            in_channels,
-            out_channels,
-            stride,
-            width: network.width,
-            classes: network.classes,
-            chosen: &[],
-        };
+        let scope = |in_channels, out_channels, stride| Scope::undecided(network, in_channels, out_channels, stride);
         let mut at = from;
         let stages = network.stages.unwrap_or(self.stages).min(self.stages);
         for stage in 0..stages {

@@ -158,14 +158,7 @@ impl Cells {
         network: &NetworkSize,
         from: NodeId,
     ) -> Result<NodeId, GraphError> {
-        let scope = |in_channels, out_channels, stride| Scope {
-            in_channels,
-            out_channels,
-            stride,
-            width: network.width,
-            classes: network.classes,
-            chosen: &[],
-        };
+        let scope = |in_channels, out_channels, stride| Scope::undecided(network, in_channels, out_channels, stride);
         let (cells, depth) = (self.read(genotype), network.depth.unwrap_or(1));
         let reductions = network.stages.map_or(self.reductions, |stages| stages.saturating_sub(1).min(self.reductions));
         let mut inputs = [from; INPUTS];
