@@ -332,7 +332,7 @@ fn credentials_open_the_server_and_are_not_told() {
 /// Runs openssl, which the tests of TLS need.
 fn openssl(folder: &std::path::Path, args: &str) {
     let output = std::process::Command::new("openssl").args(args.split(' ')).current_dir(folder).output();
-    let output = output.expect("openssl is missing: apt-get install openssl");
+    let output = output.expect("openssl is missing: run tests/setup.sh nats");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -69,19 +69,19 @@ setup_chromium() {
     DEBIAN_FRONTEND=noninteractive $as_root apt-get install -qq -y --no-install-recommends chromium >/dev/null
 }
 
-# The server that agents are reached through.
+# The server that agents are reached through, and what makes its certificates.
 setup_nats() {
-    if command -v nats-server >/dev/null || [ -x /usr/sbin/nats-server ]; then
+    if { command -v nats-server >/dev/null || [ -x /usr/sbin/nats-server ]; } && command -v openssl >/dev/null; then
         return
     fi
     as_root=
     [ "$(id -u)" = 0 ] || as_root="sudo -n"
     if ! command -v apt-get >/dev/null || { [ -n "$as_root" ] && ! $as_root true 2>/dev/null; }; then
-        echo "tests/setup.sh: nats-server is missing, the tests of agents need it: as root, apt-get install nats-server" >&2
+        echo "tests/setup.sh: nats-server or openssl is missing, the tests of agents need them: as root, apt-get install nats-server openssl" >&2
         exit 1
     fi
     $as_root apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -qq -y --no-install-recommends nats-server >/dev/null
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -qq -y --no-install-recommends nats-server openssl >/dev/null
 }
 
 # 30 MB of images in /usr/share/datasets/fashion-mnist. Only Debian has it as a package.
