@@ -56,43 +56,6 @@ fn genes_of_absent_layers_do_not_count() {
     }
 }
 
-/// Draws, mutations and crossovers: all are valid, and no two share an id.
-#[test]
-fn ten_thousand_samples() {
-    for name in ["mobilenet-v3", "resnet"] {
-        let space = SearchSpace::open(name).unwrap();
-        let mut rng = ChaCha8Rng::seed_from_u64(2);
-        let start = std::time::Instant::now();
-        let drawn: Vec<Genotype> = (0..10_000).map(|_| space.sample(&mut rng)).collect();
-        let sampled = start.elapsed();
-        let nodes: usize = drawn.iter().map(|one| space.lower(one, Scale::Full).unwrap().nodes().len()).sum();
-        let (all, mean) = (start.elapsed(), nodes / drawn.len());
-        println!("{name}: 10,000 drawn in {sampled:.1?}, lowered ({mean} nodes on average) in {:.1?}", all - sampled);
-        let mixed = drawn.windows(2).map(|pair| {
-            let mut gene = |at: usize| match rng.random_range(0..20) {
-                0 => rng.random_range(0..space.choices()[at]) as u8,
-                other => pair[other % 2].genes()[at],
-            };
-            space.canonical(&Genotype::new((0..space.choices().len()).map(&mut gene).collect()))
-        });
-        let all: Vec<Genotype> = drawn.iter().cloned().chain(mixed).collect();
-        let check = |genotype: &Genotype| {
-            let genes = genotype.genes().iter().zip(space.choices());
-            assert!(
-                genes.clone().count() == space.choices().len()
-                    && genes.clone().all(|(&gene, &count)| usize::from(gene) < count)
-            );
-            let arch = space.arch(genotype);
-            assert_eq!(space.parse_arch(&arch).unwrap(), *genotype, "{arch}");
-            assert_eq!(space.canonical(genotype), *genotype, "{arch}");
-            (genotype.clone(), space.id(genotype).unwrap_or_else(|| panic!("{arch}: no id")))
-        };
-        let ids: HashMap<Genotype, ArchId> = all.par_iter().map(check).collect();
-        let distinct: HashSet<&ArchId> = ids.values().collect();
-        assert_eq!(distinct.len(), ids.len(), "{name}");
-    }
-}
-
 /// Ids stand in stores and tables, so they stay.
 #[test]
 fn ids_stay() {
