@@ -133,6 +133,13 @@ pub fn difference(left: &[NamedTensor], right: &[NamedTensor]) -> f32 {
     left.iter().zip(right).map(one).fold(0.0, |most, value| if value <= most { most } else { value })
 }
 
+/// NASNet-A's cells, as `genotypes.py` of DARTS's code has them.
+pub const NASNET_A: &str = "Genotype(normal = [('sep_conv_5x5', 1), ('sep_conv_3x3', 0), ('sep_conv_5x5', 0), \
+    ('sep_conv_3x3', 0), ('avg_pool_3x3', 1), ('skip_connect', 0), ('avg_pool_3x3', 0), ('avg_pool_3x3', 0), ('sep_conv_3x3', 1), \
+    ('skip_connect', 1)], normal_concat = [2, 3, 4, 5, 6], reduce = [('sep_conv_5x5', 1), ('sep_conv_7x7', 0), \
+    ('max_pool_3x3', 1), ('sep_conv_7x7', 0), ('avg_pool_3x3', 1), ('sep_conv_5x5', 0), ('skip_connect', 3), \
+    ('avg_pool_3x3', 2), ('sep_conv_3x3', 2), ('max_pool_3x3', 1)], reduce_concat = [4, 5, 6])";
+
 struct Net(GraphBuilder);
 
 impl Net {
