@@ -1,11 +1,10 @@
 //! Genes of layers that are not there don't count; the notations of others are read; errors point at line and choice.
 
-use crate::genotype::{ArchId, Genotype};
+use crate::genotype::Genotype;
 use crate::space::{Precision, Scale, SearchSpace};
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// A small staged space with every kind of decision.
