@@ -207,7 +207,10 @@ fn what_does_not_fit_is_named_by_line_and_choice() {
         assert!(error.starts_with(expected), "{error}");
     };
     let wide = "    wide: [conv: {kernel: 9, padding: 0}, relu]\n";
-    refused(&format!("{KERNELS}{wide}"), "chain.yaml:13:5: 1.1: choice `wide`: network `full`: node `stage0.layer0.opwide.conv`: ");
+    refused(
+        &format!("{KERNELS}{wide}"),
+        "chain.yaml:13:5: 1.1: choice `wide`: network `full`: node `stage0.layer0.opwide.conv`: ",
+    );
     let grouped = "    grouped: [conv: {kernel: 3, groups: 8}, relu]\n";
     refused(&format!("{KERNELS}{grouped}"), "chain.yaml:13:5: 1.1: choice `grouped`: network `probe`: ");
 }
