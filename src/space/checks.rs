@@ -77,10 +77,20 @@ impl SearchSpace {
         if [Scale::Full, Scale::Probe, Scale::Thin].iter().any(|&scale| self.network(scale).depth.is_some()) {
             return Err("networks: depths of `staged` are decisions, expected no `depth`".into());
         }
-        let Some(deepest) = self.uniform().next() else { return Ok(()) };
         let probe = |genotype: &Genotype| self.lower(genotype, Scale::Probe).map_err(|error| error.to_string());
         let full = |genotype: &Genotype| self.lower(genotype, Scale::Full).ok();
         for (at, decision) in self.decisions().iter().enumerate().filter(|(_, one)| one.name != staged::RESOLUTION) {
+            if decision.choices.len() < 2 {
+                continue;
+            }
+            // It counts where the layer's block names it.
+            let counts = |base: &Genotype| self.canonical(&base.with_gene(at, 1)).genes()[at] == 1;
+            let deepest = self.uniform().find(counts).ok_or_else(|| {
+                format!(
+                    "{}: no block that its layer may be names it, expected it among a block's numbers",
+                    decision.name
+                )
+            })?;
             let mut before: Vec<Graph> = vec![];
             for (gene, value) in decision.choices.iter().enumerate() {
                 let of = |gene: usize| deepest.with_gene(at, gene as u8);

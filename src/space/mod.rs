@@ -167,6 +167,7 @@ impl SearchSpace {
             let mut genes: Vec<u8> = self.choices.iter().map(|&choices| choice.min(choices - 1) as u8).collect();
             if let Topology::Staged(staged) = &self.topology {
                 staged.deepen(&mut genes);
+                staged.canonical(&mut genes);
             }
             Genotype::new(genes)
         })
@@ -224,7 +225,8 @@ impl SearchSpace {
         }
     }
 
-    /// The genotype with all genes that don't count, those of layers that a stage does not have, set to 0.
+    /// The genotype with all genes that don't count, those of layers that a stage does not have and of what a layer's block does not
+    /// name, set to 0.
     pub fn canonical(&self, genotype: &Genotype) -> Genotype {
         let Topology::Staged(staged) = &self.topology else { return genotype.clone() };
         let mut genes = genotype.genes().to_vec();

@@ -3,9 +3,11 @@
 //!
 //! Decisions are named lists of values, made once for the network, for each stage, or for each layer; layers name them in
 //! their numbers ([`Extent`]). `block` chooses among the space's blocks, `resolution` the side of the full network's input.
-//! Genes of layers that a stage doesn't have don't count: [`Staged::canonical`] sets them to 0.
+//! Genes of layers that a stage doesn't have, and of what a layer's block doesn't name, don't count: [`Staged::canonical`] sets
+//! them to 0.
 
 mod choices;
+mod counting;
 mod line;
 mod notation;
 
@@ -124,30 +126,6 @@ impl Staged {
         };
         let choices = |values: Vec<Value>| values.into_iter().map(|value| value.text).collect();
         self.all().map(|(place, one)| Decision { name: name(place, &one.name), choices: choices(one.values) }).collect()
-    }
-
-    /// Number of architectures.
-    pub(super) fn size(&self) -> f64 {
-        let product = |choices: &Choices| choices.0.iter().map(|choice| choice.values.len() as f64).product::<f64>();
-        let of_stage = |stage: &Stage| {
-            let layer = product(self.layers(stage));
-            product(&stage.choices) * stage.depth.0.iter().map(|&depth| layer.powi(depth as i32)).sum::<f64>()
-        };
-        product(&self.choices) * self.stages.iter().map(of_stage).product::<f64>()
-    }
-
-    /// Sets genes of layers that a stage does not have to 0.
-    pub(super) fn canonical(&self, genes: &mut [u8]) {
-        let mut at = self.choices.0.len();
-        for stage in &self.stages {
-            let is_decided = stage.depth.0.len() > 1;
-            let depth = if is_decided { stage.depth.0[usize::from(genes[at])] } else { stage.depth.0[0] };
-            at += usize::from(is_decided) + stage.choices.0.len();
-            let layer = self.layers(stage).0.len();
-            let end = at + stage.depth.most() * layer;
-            genes[at + depth * layer..end].fill(0);
-            at = end;
-        }
     }
 
     /// Sets all depths to the largest: the network then has every layer.

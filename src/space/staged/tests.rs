@@ -1,11 +1,10 @@
 //! Genes of layers that are not there don't count; the notations of others are read; errors point at line and choice.
 
-use crate::genotype::{ArchId, Genotype};
+use crate::genotype::Genotype;
 use crate::space::{Precision, Scale, SearchSpace};
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// A small staged space with every kind of decision.
@@ -171,4 +170,25 @@ fn other_spaces_name_nothing_that_is_chosen() {
     let depth = crate::space::NetworkChanges { depth: Some(3), ..Default::default() };
     let error = odd().with_network(&depth).unwrap_err().to_string();
     assert!(error.contains("its depths are decisions"), "{error}");
+}
+
+/// A choice counts where the layer's block names it; ranges are lists.
+#[test]
+fn choices_depend_on_the_block() {
+    let text = include_str!("../../../tests/data/odd-stages.yaml")
+        .replace(
+            "layers: {block: [plain, gated]}",
+            "layers: {block: [plain, gated, inverted], kernel: {from: 3, to: 7, step: 2}, expansion: [2, 3]}",
+        )
+        .replace("depth: [1, 2]", "depth: {from: 1, to: 2}");
+    let space = SearchSpace::parse(&text, Path::new("odd-stages.yaml")).unwrap();
+    assert_eq!(space.size(), 2.0 * 2.0 * 2.0 * (1.0 + 1.0 + 3.0 * 2.0f64).powi(2) * (4.0 + 16.0));
+    let of = |arch: &str| space.parse_arch(arch).unwrap();
+    let [inverted, plain] = ["inverted,5,3", "plain,5,3"].map(|layer| of(&format!("24,1/2,1:{layer}-gated,3,2/1:3,2")));
+    assert_ne!(inverted, of("24,1/2,1:inverted,7,3-gated,3,2/1:3,2"));
+    assert_eq!(plain, of("24,1/2,1:plain,3,2-gated,3,2/1:3,2"));
+    assert_eq!(space.arch(&plain), "24,1/2,1:plain,3,2-gated,3,2/1:3,2");
+    let unused = text.replace("block: [plain, gated, inverted]", "block: [plain, gated]");
+    let error = SearchSpace::parse(&unused, Path::new("odd-stages.yaml")).unwrap_err().to_string();
+    assert!(error.contains("1.1.kernel: no block that its layer may be names it"), "{error}");
 }
