@@ -60,7 +60,7 @@ fn main() -> Result<()> {
         let window = Window::same(kernel, stride);
         let ours = both([&input, &weight], |input, weight| kernels::conv2d(input, weight, window, groups))?;
         let candles = both([&input, &weight], |input, weight| {
-            input.conv2d(weight, window.padding, window.stride, window.dilation, groups)
+            input.conv2d(weight, window.rows.padding, stride, window.rows.dilation, groups)
         })?;
         let name = format!("batch {batch}, {channels} ch, {side}x{side}, k{kernel} s{stride} g{groups}");
         print!("{name:<44}");

@@ -59,6 +59,8 @@ class Network(torch.nn.Module):
                 value = F.avg_pool2d(of[0], *window(node)[:3], count_include_pad=False)
             elif op == "global_avg_pool":
                 value = of[0].mean((2, 3))
+            elif op == "pad":
+                value = F.pad(of[0], node["margins"])
             elif op == "softmax":
                 value = F.softmax(of[0], -1)
             elif op == "identity":

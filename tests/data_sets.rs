@@ -210,6 +210,10 @@ fn numpy_archives_are_read() {
     }
     let features = open(&data("features.npz"));
     assert_eq!((features.shape(), features.train().labels()), ([4, 1, 1], vec![1, 0, 1]));
+    let signals = |shape| ReadOptions { shape: Some(shape), ..ReadOptions::default() };
+    let set = DataSet::open(&data("features.npz"), &signals([2, 1, 2])).unwrap();
+    assert_eq!((set.shape(), set.train().labels()), ([2, 1, 2], vec![1, 0, 1]));
+    refused(&data("features.npz"), &signals([3, 1, 2]), &["shape", "[3, 1, 2]", "as many numbers as samples of"]);
     let Values::F32(values) = features.train().samples().values().clone() else { panic!("expected floats") };
     assert_eq!(values[..5], [0.0, 0.5, 1.0, 1.5, 2.0]);
 

@@ -12,7 +12,7 @@ const EPS: f64 = 1e-5;
 const CPU: &Device = &Device::Cpu;
 
 fn window(kernel: usize, stride: usize, padding: usize, dilation: usize) -> Window {
-    Window { kernel, stride, padding, dilation }
+    Window::new([kernel; 2], [stride; 2], [padding; 2], [dilation; 2])
 }
 
 /// Numbers in -1..1 that are all different and lie at least 2/4093 apart.
@@ -124,14 +124,21 @@ fn gradients_are_the_slopes() {
         (2, 3, 8, 6, 3, window(3, 2, 2, 2)),
         (1, 2, 8, 2, 2, window(2, 3, 1, 3)),
         (3, 1, 4, 9, 1, window(4, 1, 0, 1)),
+        (2, 3, 7, 5, 1, Window::new([1, 7], [1; 2], [0, 3], [1; 2])),
+        (2, 4, 7, 4, 4, Window::new([3, 1], [1, 2], [1, 0], [2, 1])),
+        (2, 4, 8, 6, 2, Window::new([2, 3], [3, 1], [1, 2], [1, 2])),
+        (1, 3, 6, 4, 1, Window::new([1; 2], [1, 3], [0, 1], [1; 2])),
+        (1, 2, 5, 3, 1, Window::new([5, 2], [1; 2], [0, 1], [1, 3])),
     ];
     for (batch, ins, side, outs, groups, window) in convolutions {
-        let kernel = window.kernel;
-        let operands = [numbers(&[batch, ins, side, side], 1), numbers(&[outs, ins / groups, kernel, kernel], 2)];
+        let [rows, columns] = window.kernel();
+        let operands = [numbers(&[batch, ins, side, side], 1), numbers(&[outs, ins / groups, rows, columns], 2)];
         let what = format!("conv2d {ins} -> {outs} in {groups} groups, {side} pixels, {window:?}");
         check(&what, &operands, &|t| conv2d(&t[0], &t[1], window, groups));
     }
-    for window in [window(3, 1, 1, 1), window(2, 2, 0, 1), window(3, 2, 1, 1), window(3, 3, 1, 1), window(2, 1, 1, 1)] {
+    let squares = [window(3, 1, 1, 1), window(2, 2, 0, 1), window(3, 2, 1, 1), window(3, 3, 1, 1), window(2, 1, 1, 1)];
+    let rectangles = [Window::new([1, 3], [1, 2], [0, 1], [1; 2]), Window::new([3, 2], [2, 1], [1, 0], [1; 2])];
+    for window in squares.into_iter().chain(rectangles) {
         for [height, width] in [[6, 6], [7, 5], [3, 8]] {
             let operands = [numbers(&[2, 2, height, width], 3)];
             check(&format!("max_pool2d {height}x{width} {window:?}"), &operands, &|t| max_pool2d(&t[0], window));
@@ -189,9 +196,10 @@ fn weights_scales_and_slopes_take_many_cotangents() {
         (1, 10, [5, 3, 4, 4], 5, window(3, 1, 1, 1)),
         (4, 9, [3, 4, 9, 6], 4, window(5, 1, 2, 1)),
         (1, 2, [2, 3, 8, 8], 4, window(1, 1, 0, 1)),
+        (2, 3, [3, 4, 6, 9], 4, Window::new([1, 5], [2, 1], [0, 2], [1; 2])),
     ];
     for (groups, cotangents, dims, outs, window) in cases {
-        let weight = numbers(&[outs, dims[1] / groups, window.kernel, window.kernel], 2);
+        let weight = numbers(&[outs, dims[1] / groups, window.rows.kernel, window.columns.kernel], 2);
         let (input, scale) = (numbers(&dims, 1), numbers(&[dims[1]], 4));
         let out = conv2d(&input, &weight, window, groups).unwrap();
         let grads = |like: &Tensor| -> Vec<Tensor> { (0..cotangents).map(|n| numbers(like.dims(), n)).collect() };
@@ -225,7 +233,8 @@ fn weights_scales_and_slopes_take_many_cotangents() {
 fn input_gradient_alone_is_that_of_the_convolution() {
     // The sides differ, so the rests of pixels that no window meets do, too.
     for (groups, window) in [(1, window(3, 2, 1, 1)), (2, window(3, 3, 0, 1)), (4, window(2, 2, 0, 1))] {
-        let (input, weight) = (numbers(&[2, 4, 8, 7], 1), numbers(&[8, 4 / groups, window.kernel, window.kernel], 2));
+        let (input, weight) =
+            (numbers(&[2, 4, 8, 7], 1), numbers(&[8, 4 / groups, window.rows.kernel, window.columns.kernel], 2));
         let out = conv2d(&input, &weight, window, groups).unwrap();
         let grad = numbers(out.dims(), 3);
         let (_, expected) = run(&[input, weight.clone()], &grad, &|t| conv2d(&t[0], &t[1], window, groups)).unwrap();

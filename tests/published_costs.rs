@@ -14,7 +14,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 use tegu::graph::Cost;
-use tegu::space::{Scale, SearchSpace};
+use tegu::space::{NetworkChanges, Scale, SearchSpace};
 
 /// Biases of NAS-Bench-201's classifier for CIFAR-10.
 const CLASSIFIER_BIASES: u64 = 10;
@@ -129,6 +129,36 @@ fn regnets_of_torchvision() {
     check("x,22,24,24.48,2.54,16", 5_495_976, "0.41");
     check("x,16,56,35.73,2.28,16", 7_259_656, "0.80");
     check("y,16,48,27.89,2.09,8", 4_344_144, "0.40");
+}
+
+/// Choi et al. 2019, Table 2: parameters, running statistics among them, and operations, of which a multiply-accumulate is two.
+#[test]
+fn temporal_convolutional_residual_networks() {
+    let changes = NetworkChanges { input: Some([40, 1, 98]), classes: Some(12), ..Default::default() };
+    let space = SearchSpace::open("signals-1d").unwrap().with_network(&changes).unwrap();
+    let check = |width: &str, stage: &str, published: [&str; 2]| {
+        let arch = format!("{width},1/{stage}/{stage}/{stage}");
+        let graph = space.lower(&space.parse_arch(&arch).unwrap(), Scale::Full).unwrap();
+        let numbers: usize = graph.parameters().iter().map(|one| one.dims.iter().product::<usize>()).sum();
+        let operations = 2.0 * graph.cost().macs as f64;
+        assert_eq!([format!("{:.0}K", numbers as f64 / 1e3), format!("{:.1}M", operations / 1e6)], published, "{arch}");
+    };
+    let (one, two) = ("1:9,1,plain", "2:9,1,plain-9,1,plain");
+    check("1", one, ["66K", "3.0M"]);
+    check("1.5", one, ["145K", "6.6M"]);
+    check("1", two, ["137K", "6.1M"]);
+    check("1.5", two, ["305K", "13.4M"]);
+}
+
+/// DARTS's code has NASNet-A's cells (`genotypes.py`); Liu et al. 2019, Table 1, has 3.1 M parameters for that code's network. Zoph et al. 2018
+/// have 3.3 M for theirs of this size (6@768), whose cells' results have one more map in the normal cell, its earlier input, and one
+/// more in the reduction cell, a node that is taken: by the same count 3,328,234.
+#[test]
+fn nasnet_a() {
+    let changes = NetworkChanges { width: Some(32), depth: Some(20), ..Default::default() };
+    let space = SearchSpace::open("nasnet").unwrap().with_network(&changes).unwrap();
+    let cost = cost(&space, common::NASNET_A);
+    assert_eq!(cost.params, 3_061_738);
 }
 
 /// MobileNetV3-Large's third stage has expansions that Once-for-All leaves out (200 and 184 of 80 channels): with them it is a member of the

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use tegu::graph::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Shape, Window};
+use tegu::graph::{Activation, Conv2d, Graph, GraphBuilder, Margins, NodeId, Op, Shape, Window};
 
 struct Net(GraphBuilder);
 
@@ -36,7 +36,7 @@ impl Net {
         let (Shape::Map { height: side, .. }, channels) = (self.0.shape(from), self.channels(from)) else {
             unreachable!("a map is gated")
         };
-        let all = Window { kernel: side, stride: side, padding: 0, dilation: 1 };
+        let all = Window::new([side; 2], [side; 2], [0; 2], [1; 2]);
         let mut gate = self.op(Op::AvgPool(all), &[from]);
         for (out_channels, activation) in [(channels / 4, Activation::Relu), (channels, Activation::Sigmoid)] {
             let conv = Conv2d { out_channels, window: Window::same(1, 1), groups: 1, bias: true };
@@ -65,7 +65,7 @@ pub fn cells(input: [usize; 3], edges: &str, depth: usize) -> Graph {
             let body = net.conv(relu, channels, Window::same(3, 2), 1);
             let body = net.act(body, Activation::Relu);
             let body = net.conv(body, channels, Window::same(3, 1), 1);
-            let half = net.op(Op::AvgPool(Window { kernel: 2, stride: 2, padding: 0, dilation: 1 }), &[x]);
+            let half = net.op(Op::AvgPool(Window::new([2; 2], [2; 2], [0; 2], [1; 2])), &[x]);
             let conv = Conv2d { out_channels: channels, window: Window::same(1, 1), groups: 1, bias: false };
             let shortcut = net.op(Op::Conv2d(conv), &[half]);
             x = net.op(Op::Add, &[body, shortcut]);
@@ -138,7 +138,7 @@ pub fn residual(input: [usize; 3]) -> Graph {
         let body = net.conv(body, out, Window::same(3, 1), 1);
         let shortcut = match stride {
             1 => x,
-            _ => net.conv(x, out, Window { kernel: 1, stride, padding: 0, dilation: 1 }, 1),
+            _ => net.conv(x, out, Window::same(1, stride), 1),
         };
         let sum = net.op(Op::Add, &[body, shortcut]);
         x = net.act(sum, Activation::Relu);
@@ -155,9 +155,12 @@ pub fn describe(graph: &Graph, batch: usize) -> Value {
             Op::MaxPool(window) | Op::AvgPool(window) => Some(window),
             _ => None,
         };
-        if let Some(Window { kernel, stride, padding, dilation }) = window {
-            let sides = [("kernel", kernel), ("stride", stride), ("padding", padding), ("dilation", dilation)];
-            all.extend(sides.map(|(name, value)| (name.to_owned(), value.into())));
+        if let Some(window) = window {
+            let Value::Object(fields) = json!(window) else { unreachable!("a window has fields") };
+            all.extend(fields);
+        }
+        if let Op::Pad(Margins { before, after }) = node.op {
+            all.insert("margins".into(), json!([before[1], after[1], before[0], after[0]]));
         }
         let (op, groups, bias) = match node.op {
             Op::Input => ("input", 1, false),
@@ -176,7 +179,7 @@ pub fn describe(graph: &Graph, batch: usize) -> Value {
             Op::GlobalAvgPool => ("global_avg_pool", 1, false),
             Op::Linear { bias, .. } => ("linear", 1, bias),
             Op::Softmax => ("softmax", 1, false),
-            Op::Crop => ("crop", 1, false),
+            Op::Pad(_) => ("pad", 1, false),
             Op::Dropout { .. } | Op::Identity | Op::Zero => ("identity", 1, false),
         };
         all.insert("op".into(), op.into());

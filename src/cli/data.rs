@@ -30,7 +30,7 @@ pub(super) struct DataOptions {
     /// The column of a table that holds the labels
     #[arg(long, value_name = "NAME")]
     label: Option<String>,
-    /// Shape of a row of features
+    /// Shape of a row of features, or of an array's samples: 9x1x128 for windows of 9 signals
     #[arg(long, value_name = "CxHxW", value_parser = shape)]
     feature_shape: Option<[usize; 3]>,
 }

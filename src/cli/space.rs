@@ -4,7 +4,7 @@ use super::network::{SpaceArgs, input_error};
 use super::{print, print_json};
 use crate::device::{self, HardwareProfile, Job, OpenOptions};
 use crate::genotype::Genotype;
-use crate::graph::{Cost, Graph, NodeId, Op};
+use crate::graph::{Cost, Graph, NodeId, Op, Window};
 use crate::latency::Protocol;
 use crate::network::{Init, Weights};
 use crate::onnx::{self, ExportOptions, Metadata};
@@ -193,12 +193,15 @@ fn block_of(name: &str) -> &str {
 
 /// For people.
 fn op_name(op: &Op) -> String {
-    let window = |name: &str, kernel: usize| format!("{name} {kernel}x{kernel}");
+    let window = |name: &str, window: Window| {
+        let [rows, columns] = window.kernel();
+        format!("{name} {rows}x{columns}")
+    };
     match op {
-        Op::Conv2d(conv) if conv.groups > 1 => window("grouped conv", conv.window.kernel),
-        Op::Conv2d(conv) => window("conv", conv.window.kernel),
-        Op::MaxPool(of) => window("max_pool", of.kernel),
-        Op::AvgPool(of) => window("avg_pool", of.kernel),
+        Op::Conv2d(conv) if conv.groups > 1 => window("grouped conv", conv.window),
+        Op::Conv2d(conv) => window("conv", conv.window),
+        Op::MaxPool(of) => window("max_pool", *of),
+        Op::AvgPool(of) => window("avg_pool", *of),
         Op::Activation(of) => format!("{of:?}").to_lowercase(),
         Op::Linear { .. } => "linear".to_owned(),
         other => format!("{other:?}").split(' ').next().unwrap_or_default().to_lowercase(),

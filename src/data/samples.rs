@@ -41,6 +41,12 @@ impl Samples {
         Self { shape, values, labels }
     }
 
+    /// The same numbers as samples of another shape; none if that has not as many.
+    pub fn with_shape(self, shape: [usize; 3]) -> Option<Self> {
+        let elements = shape.iter().try_fold(1, |all: usize, dim| all.checked_mul(*dim));
+        (elements == Some(self.elements())).then_some(Self { shape, ..self })
+    }
+
     /// Number of samples.
     pub fn len(&self) -> usize {
         self.labels.len()

@@ -4,7 +4,7 @@
 //! operator and shape and is refined by the multisets of its operands' and users' colours. Unlike an
 //! expression that is unfolded into a tree, it tells one shared convolution from two equal ones.
 
-use super::{Graph, Node, Op};
+use super::{Graph, Margins, Node, Op};
 use crate::genotype::ArchId;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -44,7 +44,11 @@ impl Graph {
 }
 
 fn label(op: &Op, dims: Vec<usize>) -> Vec<u8> {
-    format!("{op:?}{dims:?}").into_bytes()
+    match op {
+        // Under the name that it had as an operator of its own, so that ids stay.
+        Op::Pad(Margins::CROP) => format!("Crop{dims:?}").into_bytes(),
+        op => format!("{op:?}{dims:?}").into_bytes(),
+    }
 }
 
 fn refine(own: Colour, mut others: Vec<Colour>) -> Colour {

@@ -8,6 +8,8 @@
 //!  "output": 17, "cost": {"params": 1234, "macs": 56789}}
 //! ```
 //!
+//! Each number of a window is one for both sides, or `[rows, columns]`.
+//!
 //! Node 0 is the input, operands stand before the operators that use them. Shapes and costs are written for the reader and
 //! not read: the [`GraphBuilder`] finds them, so that a graph which was read is as sound as any.
 
@@ -148,10 +150,12 @@ fn large(elements: usize) -> bool {
 
 /// Keeps numbers in bounds within which shapes can be computed.
 fn check_numbers(op: &Op) -> Result<(), String> {
-    let window = |window: &super::Window| [window.kernel, window.stride, window.padding, window.dilation].to_vec();
+    let window =
+        |window: &super::Window| window.each(|side| [side.kernel, side.stride, side.padding, side.dilation]).concat();
     let numbers = match op {
         Op::Conv2d(conv) => [window(&conv.window), vec![conv.out_channels, conv.groups]].concat(),
         Op::MaxPool(pool) | Op::AvgPool(pool) => window(pool),
+        Op::Pad(margins) => margins.before.iter().chain(&margins.after).map(|side| side.unsigned_abs()).collect(),
         Op::Linear { out_features: 0, .. } => return Err("out_features: 0, expected 1 or more".to_owned()),
         Op::Linear { out_features, .. } => vec![*out_features],
         Op::Dropout { probability } if !(0.0..1.0).contains(probability) => {

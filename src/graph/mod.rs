@@ -12,11 +12,13 @@ mod cost;
 mod json;
 mod live;
 mod shape;
+mod window;
 
 pub use blocks::Block;
 pub use cost::Cost;
 pub use json::GraphJsonError;
 pub use shape::Shape;
+pub use window::{Margins, Pair, Side, Window};
 
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -33,35 +35,7 @@ impl NodeId {
     }
 }
 
-/// A square sliding window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Window {
-    /// Side of the window.
-    pub kernel: usize,
-    /// Step between windows.
-    pub stride: usize,
-    /// Zeros added on every side.
-    pub padding: usize,
-    /// Distance between the window's taps.
-    pub dilation: usize,
-}
-
-impl Window {
-    /// A window with dilation 1 and the padding that keeps the size at stride 1.
-    pub fn same(kernel: usize, stride: usize) -> Self {
-        Self { kernel, stride, padding: kernel / 2, dilation: 1 }
-    }
-
-    /// Number of windows along a side of `size` pixels; `None` where not even one fits.
-    pub fn output(&self, size: usize) -> Option<usize> {
-        let reach = self.dilation * (self.kernel - 1) + 1;
-        let room = (size + 2 * self.padding).checked_sub(reach)?;
-        Some(room / self.stride + 1)
-    }
-}
-
-/// A two-dimensional convolution, weight `[out_channels, in_channels / groups, kernel, kernel]`.
+/// A two-dimensional convolution, weight `[out_channels, in_channels / groups, rows, columns]` of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conv2d {
@@ -129,8 +103,8 @@ pub enum Op {
         /// Probability with which an element is dropped in training.
         probability: f32,
     },
-    /// A map without its first row and column: what the second half of a factorised reduction looks at.
-    Crop,
+    /// A map with zeros around it, or with rows and columns cut off.
+    Pad(Margins),
     /// All zeros in the input's shape: the absent edge of a cell.
     Zero,
     /// The input, unchanged.
@@ -310,10 +284,10 @@ impl Graph {
         match node.op {
             Op::Conv2d(conv) => {
                 let per_group = self.node(node.inputs[0]).shape.channels() / conv.groups;
-                let kernel = conv.window.kernel;
-                let fan_in = per_group * kernel * kernel;
-                let mut all =
-                    vec![parameter("weight", Role::Weight, vec![conv.out_channels, per_group, kernel, kernel], fan_in)];
+                let [rows, columns] = conv.window.kernel();
+                let fan_in = per_group * rows * columns;
+                let dims = vec![conv.out_channels, per_group, rows, columns];
+                let mut all = vec![parameter("weight", Role::Weight, dims, fan_in)];
                 if conv.bias {
                     all.push(parameter("bias", Role::Bias, vec![conv.out_channels], fan_in));
                 }
@@ -338,6 +312,15 @@ impl Graph {
             }
             _ => vec![],
         }
+    }
+
+    /// The convolution that a node's zeros can be the padding of: the node cuts nothing off, and nothing else reads it.
+    pub fn padded_convolution(&self, id: NodeId) -> Option<NodeId> {
+        let Op::Pad(margins) = self.node(id).op else { return None };
+        let mut readers = self.ids().filter(|&reader| self.node(reader).inputs.contains(&id));
+        let (reader, others) = (readers.next()?, readers.next());
+        let takes = matches!(self.node(reader).op, Op::Conv2d(_)) && others.is_none() && id != self.output;
+        (takes && margins.adds()).then_some(reader)
     }
 
     /// All parameters, in the order of the nodes.

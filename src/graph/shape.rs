@@ -68,8 +68,8 @@ pub(super) fn infer(op: &Op, operands: &[Shape]) -> Result<Shape, String> {
         Op::Input => Err("a graph has one input only".into()),
         Op::Conv2d(conv) => convolution(conv, one(operands)?),
         Op::MaxPool(window) | Op::AvgPool(window) => {
-            if window.padding > window.kernel / 2 {
-                return Err(format!("padding {} is more than half of the kernel {}", window.padding, window.kernel));
+            if let Some(side) = window.sides().iter().find(|side| side.padding > side.kernel / 2) {
+                return Err(format!("padding {} is more than half of the kernel {}", side.padding, side.kernel));
             }
             let input = one(operands)?;
             slide(window, input, input.channels())
@@ -110,11 +110,12 @@ pub(super) fn infer(op: &Op, operands: &[Shape]) -> Result<Shape, String> {
             shape @ Shape::Map { .. } => Ok(shape),
             shape => Err(format!("expected a map [channels, height, width], found {shape}")),
         },
-        Op::Crop => match one(operands)? {
-            Shape::Map { channels, height, width } if height.min(width) > 1 => {
-                Ok(Shape::map(channels, height - 1, width - 1))
-            }
-            shape => Err(format!("expected a map of 2x2 pixels or more, found {shape}")),
+        Op::Pad(margins) => match one(operands)? {
+            Shape::Map { channels, height, width } => match margins.output([height, width]) {
+                Some([height, width]) => Ok(Shape::map(channels, height, width)),
+                None => Err(format!("nothing of {height}x{width} pixels is left with {margins:?}")),
+            },
+            shape => Err(format!("expected a map [channels, height, width], found {shape}")),
         },
         Op::Activation(_) | Op::Dropout { .. } | Op::Zero | Op::Identity => one(operands),
     }
@@ -151,12 +152,12 @@ fn slide(window: &Window, input: Shape, channels: usize) -> Result<Shape, String
     let Shape::Map { height, width, .. } = input else {
         return Err(format!("expected a map [channels, height, width], found {input}"));
     };
-    if window.kernel == 0 || window.stride == 0 || window.dilation == 0 {
+    if window.sides().iter().any(|side| side.kernel.min(side.stride).min(side.dilation) == 0) {
         return Err("kernel, stride and dilation must be at least 1".into());
     }
-    match (window.output(height), window.output(width)) {
-        (Some(height), Some(width)) => Ok(Shape::map(channels, height, width)),
-        _ => Err(format!("a window of {} does not fit into {input}", window.kernel)),
+    match window.output([height, width]) {
+        Some([height, width]) => Ok(Shape::map(channels, height, width)),
+        None => Err(format!("a window of {window} does not fit into {input}")),
     }
 }
 

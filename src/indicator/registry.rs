@@ -144,6 +144,8 @@ mod tests {
         check("resnet", "bottleneck/1,0.5,1/1,0.5,0.5/2,0.75,0.5/1,0.5,0.5");
         check("regnet", "x,10,24,16,2.54,8");
         check("regnet", "y,10,32,20,2.8,16");
+        check("signals-1d", "1,2/1:9,2,plain/2:3,1,separable-5,4,plain/1:7,1,separable");
+        check("signals-1d", "0.5,1/1:3,1,separable/1:3,1,separable/1:3,1,separable");
         check("tabular", "1/3:plain,2-residual,0.5-plain,1");
         let pools = "|max_pool_3x3~0|max_pool_3x3~1|+|max_pool_3x3~0|skip_connect~2|+|skip_connect~0|skip_connect~1|+\
                      |avg_pool_3x3~0|avg_pool_3x3~1|";
@@ -151,6 +153,9 @@ mod tests {
                             |max_pool_3x3~0|sep_conv_3x3~4|";
         check("darts", &format!("{convolutions}/{convolutions}"));
         check("darts", &format!("{pools}/{pools}"));
+        let nasnet = "|conv_7x1_1x7~0|conv_3x1_1x3~1|+|skip_connect~0|max_pool_7x7~1|+|sep_conv_7x7~1|dil_conv_3x3~1|+\
+                      |conv_1x1~0|conv_3x3~4|+|max_pool_5x5~0|avg_pool_3x3~1|";
+        check("nasnet", &format!("{nasnet}/{nasnet}"));
         check("tinybench", "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|");
     }
 

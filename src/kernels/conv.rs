@@ -5,10 +5,11 @@
 //! Here are the shapes and the operators; [`super::indirect`] has the computation on the CPU.
 
 use super::{accelerated, values, windows, with_values};
-use crate::graph::Window;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use crate::graph::{Side, Window};
+use candle_core::{CpuStorage, CustomOp2, Error, Layout, Result, Shape, Tensor, Var, bail};
 
-/// Convolution of `[batch, in_channels, height, width]` with `[out_channels, in_channels / groups, kernel, kernel]`.
+/// Convolution of `[batch, in_channels, height, width]` with `[out_channels, in_channels / groups, rows, columns]`
+/// of the kernel.
 ///
 /// # Errors
 /// If the shapes do not fit each other, or the window the image.
@@ -18,15 +19,21 @@ pub fn conv2d(input: &Tensor, weight: &Tensor, window: Window, groups: usize) ->
     if accelerated(input) {
         return input.contiguous()?.apply_op2(&weight.contiguous()?, conv);
     }
-    let Window { stride, padding, dilation, .. } = window;
     let [rest_below, rest_right] = conv.rests();
-    if rest_below == rest_right {
-        return input.conv2d(weight, padding, stride, dilation, groups);
+    let Some([stride, dilation]) = conv.common_steps() else {
+        let (outs, taps) = (conv.out_channels / groups, conv.in_channels / groups * window.taps());
+        let unfolded = super::unfold(input, window)?.reshape((batch, groups, taps, conv.rows * conv.columns))?;
+        let product = weight.reshape((1, groups, outs, taps))?.broadcast_matmul(&unfolded)?;
+        return product.reshape((batch, conv.out_channels, conv.rows, conv.columns));
+    };
+    let [above, left] = window.each(|side| side.padding);
+    if rest_below == rest_right && above == left {
+        return input.conv2d(weight, above, stride, dilation, groups);
     }
     // Candle's gradient takes the pixels that no window meets to be as many on the right as below: cut them.
-    let padded = input.pad_with_zeros(2, padding, padding)?.pad_with_zeros(3, padding, padding)?;
-    let met = padded.narrow(2, 0, height + 2 * padding - rest_below)?;
-    met.narrow(3, 0, width + 2 * padding - rest_right)?.contiguous()?.conv2d(weight, 0, stride, dilation, groups)
+    let padded = super::padded(input, window)?;
+    let met = padded.narrow(2, 0, height + 2 * above - rest_below)?;
+    met.narrow(3, 0, width + 2 * left - rest_right)?.contiguous()?.conv2d(weight, 0, stride, dilation, groups)
 }
 
 /// The gradient of a convolution with respect to its input of `height × width` pixels, from that with respect
@@ -52,20 +59,28 @@ pub fn conv2d_input_gradient(
     if accelerated(&grad) {
         return grad.contiguous()?.apply_op2_no_bwd(&weight.contiguous()?, &InputGradient(conv));
     }
-    // Candle's transposed convolution adds the same rest of pixels to both sides, so a longer side is cut.
+    let Some([stride, dilation]) = conv.common_steps() else {
+        let input = Var::zeros((conv.batch, channels, height, width), grad.dtype(), grad.device())?;
+        let gradients = conv2d(&input, &weight, window, groups)?.mul(&grad)?.sum_all()?.backward()?;
+        return gradients.get(&input).cloned().ok_or_else(|| Error::Msg("a convolution has a gradient".into()));
+    };
+    // Candle's transposed convolution adds the same rest of pixels to both sides, and takes as much padding away: a longer
+    // side is cut.
     let rest = conv.rests()[0].max(conv.rests()[1]);
+    let [above, left] = window.each(|side| side.padding);
+    let padding = above.min(left);
     let of_group = |group: usize| {
-        let (per_group, Window { stride, padding, dilation, .. }) = (conv.out_channels / groups, window);
+        let per_group = conv.out_channels / groups;
         let grad = grad.narrow(1, group * per_group, per_group)?.contiguous()?;
         let weight = weight.narrow(0, group * per_group, per_group)?.contiguous()?;
         let whole = grad.conv_transpose2d(&weight, padding, rest, stride, dilation)?;
-        whole.narrow(2, 0, height)?.narrow(3, 0, width)
+        whole.narrow(2, above - padding, height)?.narrow(3, left - padding, width)
     };
     Tensor::cat(&(0..groups).map(of_group).collect::<Result<Vec<_>>>()?, 1)
 }
 
 /// The gradients of a convolution with respect to its weight, one for each cotangent of the whole batch in `grad`,
-/// `[cotangents · batch, out_channels, rows, columns]`: `[cotangents, out_channels · in_channels / groups · kernel²]`.
+/// `[cotangents · batch, out_channels, rows, columns]`: `[cotangents, out_channels · in_channels / groups · taps]`.
 /// Not differentiable itself.
 ///
 /// # Errors
@@ -79,7 +94,7 @@ pub fn conv2d_weight_gradients(input: &Tensor, grad: &Tensor, window: Window, gr
         bail!("conv2d gradient has shape {:?}, which does not fit the input's {:?}", grad.dims(), input.dims());
     }
     let (input, grad, cotangents) = (input.detach(), grad.detach(), folded / batch);
-    let (taps, outs, pixels) = (in_channels / groups * window.kernel.pow(2), out_channels / groups, rows * columns);
+    let (taps, outs, pixels) = (in_channels / groups * window.taps(), out_channels / groups, rows * columns);
     // One product of matrices for all cotangents: [groups, cotangents · outs, batch · pixels] · [.., .., taps].
     let unfolded = super::unfold(&input, window)?.reshape((batch, groups, taps, pixels))?;
     let unfolded = unfolded.permute((1, 0, 3, 2))?.reshape((groups, batch * pixels, taps))?;
@@ -107,9 +122,9 @@ struct InputGradient(Convolution);
 impl Convolution {
     fn new(input: [usize; 4], weight: &Tensor, window: Window, groups: usize) -> Result<Self> {
         let [batch, in_channels, height, width] = input;
-        let (out_channels, per_group, side, other_side) = weight.dims4()?;
+        let (out_channels, per_group, kernel_rows, kernel_columns) = weight.dims4()?;
         let divides = groups > 0 && in_channels == per_group * groups && out_channels.is_multiple_of(groups);
-        if !divides || side != window.kernel || other_side != window.kernel {
+        if !divides || window.kernel() != [kernel_rows, kernel_columns] {
             bail!(
                 "conv2d weight has shape {:?}, which does not fit {in_channels} channels in {groups} groups and {window:?}",
                 weight.dims()
@@ -125,9 +140,21 @@ impl Convolution {
 
     /// Pixels of the padded image that no window meets, below and on the right.
     fn rests(&self) -> [usize; 2] {
-        let Window { kernel, stride, padding, dilation } = self.window;
-        let met = |windows: usize| (windows - 1) * stride + dilation * (kernel - 1) + 1;
-        [self.height + 2 * padding - met(self.rows), self.width + 2 * padding - met(self.columns)]
+        let rest = |side: Side, size: usize, windows: usize| {
+            size + 2 * side.padding - ((windows - 1) * side.stride + side.reach())
+        };
+        [rest(self.window.rows, self.height, self.rows), rest(self.window.columns, self.width, self.columns)]
+    }
+
+    /// Stride and dilation, if they are common to both sides; those of a side that has one window, or one tap, may be any.
+    fn common_steps(&self) -> Option<[usize; 2]> {
+        let common = |[rows, columns]: [usize; 2], [any_of_rows, any_of_columns]: [bool; 2]| match rows == columns {
+            true => Some(rows),
+            false if any_of_rows => Some(columns),
+            false => any_of_columns.then_some(rows),
+        };
+        let stride = common(self.window.each(|side| side.stride), [self.rows == 1, self.columns == 1])?;
+        Some([stride, common(self.window.each(|side| side.dilation), self.window.each(|side| side.kernel == 1))?])
     }
 }
 

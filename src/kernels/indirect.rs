@@ -7,10 +7,10 @@
 //! convolution is the case of one row of weights a group; a 1×1 convolution is a product of matrices.
 
 use super::conv::Convolution;
-use super::for_each_block;
 use super::plane::{Phases, copy_row, span};
 use super::simd::{MAX_LANES, correlate, dot, pack_panels};
-use crate::graph::Window;
+use super::{for_each_block, place};
+use crate::graph::{Side, Window};
 
 /// Samples' pixels that the dot products of a weight gradient run over together.
 const DOT_LENGTH: usize = 512;
@@ -107,7 +107,8 @@ impl Convolution {
             return out;
         }
         let (frame, phases) = self.gradient_phases(weight);
-        let (outs, ins, stride) = (self.out_per_group(), self.in_per_group(), self.window.stride);
+        let (outs, ins) = (self.out_per_group(), self.in_per_group());
+        let [of_rows, of_columns] = self.window.sides();
         let area = frame.area();
         let longest = phases.iter().map(|phase| phase.length(&frame)).max().unwrap_or(0);
         let strip = longest.next_multiple_of(MAX_LANES);
@@ -122,14 +123,14 @@ impl Convolution {
                     correlate(ins, &phase.packed[group], &phase.offsets, padded, length, strips, strip);
                     for (out, strip) in out.chunks_mut(self.height * self.width).zip(strips.chunks(strip)) {
                         for (row, from) in phase.rows.clone().zip(strip.chunks(frame.sides[1])) {
-                            let y = row * stride + phase.phase[0] - self.window.padding;
-                            let x = phase.columns.start * stride + phase.phase[1] - self.window.padding;
+                            let y = row * of_rows.stride + phase.phase[0] - of_rows.padding;
+                            let x = phase.columns.start * of_columns.stride + phase.phase[1] - of_columns.padding;
                             let from = &from[..phase.columns.len()];
                             let to = &mut out[y * self.width..(y + 1) * self.width][x..];
-                            if stride == 1 {
+                            if of_columns.stride == 1 {
                                 copy_row(&mut to[..from.len()], from);
                             } else {
-                                to.iter_mut().step_by(stride).zip(from).for_each(|(to, from)| *to = *from);
+                                to.iter_mut().step_by(of_columns.stride).zip(from).for_each(|(to, from)| *to = *from);
                             }
                         }
                     }
@@ -151,8 +152,8 @@ impl Convolution {
         let length = (together * area).next_multiple_of(MAX_LANES);
         let (outs, ins, taps) = (self.out_per_group(), self.in_per_group(), self.taps());
         let weights = self.out_channels * taps;
-        let frame =
-            Phases { size: [self.rows, self.columns], margin: 0, stride: 1, used: vec![true], ..phases.clone() };
+        let (size, sides) = ([self.rows, self.columns], phases.sides);
+        let frame = Phases { size, margin: [0; 2], stride: [1; 2], sides, used: [vec![true], vec![true]] };
         let scratch =
             || (vec![0.0; self.in_channels * pitch + area + MAX_LANES], vec![0.0; self.out_channels * length]);
         let mut partial = vec![0.0; self.batch.div_ceil(chunk).max(1) * weights];
@@ -188,40 +189,48 @@ impl Convolution {
 
     /// How the padded gradient of the output lies, and what each phase of the input's gradient takes of it.
     fn gradient_phases(&self, weight: &[f32]) -> (Phases, Vec<PhaseGradient>) {
-        let Window { kernel, stride, padding, .. } = self.window;
-        let margin = padding as isize;
-        let used: Vec<usize> = (0..stride).filter(|&phase| self.used()[phase]).collect();
-        let span = |size: usize, phase: usize| span(size, margin, phase, stride);
+        let (sides, size) = (self.window.sides(), [self.height, self.width]);
+        let used = self.used().map(|used| (0..used.len()).filter(|&phase| used[phase]).collect::<Vec<_>>());
+        let span =
+            |axis: usize, phase: usize| span(size[axis], sides[axis].padding as isize, phase, sides[axis].stride);
         // Phase pixel `i` takes the output's pixels from `i - last` to `i`.
-        let last = self.place(kernel - 1).1 as isize;
-        let low = used.iter().map(|&phase| span(self.height, phase).start as isize - last).min().unwrap_or(0);
-        let side = |size: usize| {
-            let high = used.iter().map(|&phase| span(size, phase).end as isize).max().unwrap_or(0);
-            usize::try_from(high - low).expect("an image has pixels")
+        let low = [0, 1].map(|axis| {
+            let last = place(sides[axis], sides[axis].kernel - 1).1 as isize;
+            used[axis].iter().map(|&phase| span(axis, phase).start as isize - last).min().unwrap_or(0)
+        });
+        let reach = [0, 1].map(|axis| {
+            let high = used[axis].iter().map(|&phase| span(axis, phase).end as isize).max().unwrap_or(0);
+            usize::try_from(high - low[axis]).expect("an image has pixels")
+        });
+        let frame = Phases {
+            size: [self.rows, self.columns],
+            margin: low.map(|low| -low),
+            stride: [1; 2],
+            sides: reach,
+            used: [vec![true], vec![true]],
         };
-        let sides = [side(self.height), side(self.width)];
-        let frame = Phases { size: [self.rows, self.columns], margin: -low, stride: 1, sides, used: vec![true] };
         let (outs, ins) = (self.out_per_group(), self.in_per_group());
         let mut phases = Vec::new();
-        for phase in used.iter().flat_map(|&row| used.iter().map(move |&column| [row, column])) {
-            let (rows, columns) = (span(self.height, phase[0]), span(self.width, phase[1]));
+        for phase in used[0].iter().flat_map(|&row| used[1].iter().map(move |&column| [row, column])) {
+            let (rows, columns) = (span(0, phase[0]), span(1, phase[1]));
             if rows.is_empty() || columns.is_empty() {
                 continue;
             }
-            let on = |phase: usize| (0..kernel).filter(move |&tap| self.place(tap).0 == phase);
+            let on = |axis: usize| (0..sides[axis].kernel).filter(move |&tap| place(sides[axis], tap).0 == phase[axis]);
             let taps: Vec<[usize; 3]> = (0..outs)
-                .flat_map(|out| on(phase[0]).flat_map(move |row| on(phase[1]).map(move |column| [out, row, column])))
+                .flat_map(|out| on(0).flat_map(move |row| on(1).map(move |column| [out, row, column])))
                 .collect();
-            let at = |start: usize, tap: usize| {
-                usize::try_from(start as isize - self.place(tap).1 as isize - low).expect("the margin holds all taps")
+            let at = |axis: usize, start: usize, tap: usize| {
+                let at = start as isize - place(sides[axis], tap).1 as isize - low[axis];
+                usize::try_from(at).expect("the margin holds all taps")
             };
             let offset = |&[out, row, column]: &[usize; 3]| {
-                out * frame.area() + at(rows.start, row) * frame.sides[1] + at(columns.start, column)
+                out * frame.area() + at(0, rows.start, row) * frame.sides[1] + at(1, columns.start, column)
             };
             let of_group = |weight: &[f32]| {
                 pack_panels(ins, taps.len(), |channel, tap| {
                     let [out, row, column] = taps[tap];
-                    weight[((out * ins + channel) * kernel + row) * kernel + column]
+                    weight[((out * ins + channel) * sides[0].kernel + row) * sides[1].kernel + column]
                 })
             };
             let packed = weight.chunks(outs * self.taps()).map(of_group).collect();
@@ -241,7 +250,7 @@ impl Convolution {
 
     /// Taps of one output channel: its number of weights.
     fn taps(&self) -> usize {
-        self.in_per_group() * self.window.kernel * self.window.kernel
+        self.in_per_group() * self.window.taps()
     }
 
     fn macs(&self) -> usize {
@@ -250,8 +259,7 @@ impl Convolution {
 
     /// Whether the convolution is one product of matrices for each sample.
     fn is_product(&self) -> bool {
-        let Window { kernel, stride, padding, .. } = self.window;
-        kernel == 1 && stride == 1 && padding == 0 && self.groups == 1
+        self.window.is_pointwise() && self.groups == 1
     }
 
     /// Whether such a product has too few channels to be worth the packing of a general one, and planes of whole
@@ -261,32 +269,30 @@ impl Convolution {
         self.is_product() && channels <= 32 && (self.height * self.width).is_multiple_of(MAX_LANES)
     }
 
-    /// Where tap `tap` of a side falls: phase and pixel in the phase.
-    fn place(&self, tap: usize) -> (usize, usize) {
-        let at = tap * self.window.dilation;
-        (at % self.window.stride, at / self.window.stride)
-    }
-
-    fn used(&self) -> Vec<bool> {
-        let tap_on = |phase| (0..self.window.kernel).any(|tap| self.place(tap).0 == phase);
-        (0..self.window.stride).map(tap_on).collect()
+    /// The phases of both sides on which taps fall.
+    fn used(&self) -> [Vec<bool>; 2] {
+        self.window.each(|side| {
+            let tap_on = |phase| (0..side.kernel).any(|tap| place(side, tap).0 == phase);
+            (0..side.stride).map(tap_on).collect()
+        })
     }
 
     /// How the padded input lies in its phases.
     fn input_phases(&self) -> Phases {
-        let Window { stride, padding, .. } = self.window;
-        let side = |size: usize| (size + 2 * padding).div_ceil(stride);
-        let sides = [side(self.height), side(self.width)];
-        Phases { size: [self.height, self.width], margin: padding as isize, stride, sides, used: self.used() }
+        let (window, size) = (self.window, [self.height, self.width]);
+        let reach = |side: Side, size: usize| (size + 2 * side.padding).div_ceil(side.stride);
+        let sides = [reach(window.rows, size[0]), reach(window.columns, size[1])];
+        let margin = window.each(|side| side.padding as isize);
+        Phases { size, margin, stride: window.each(|side| side.stride), sides, used: self.used() }
     }
 
     /// Offsets of a group's taps in the padded input, whose phases are `pitch` apart.
     fn input_offsets(&self, phases: &Phases, pitch: usize) -> Vec<usize> {
-        let kernel = self.window.kernel;
+        let Window { rows, columns } = self.window;
         let offset = |tap: usize| {
-            let (row_phase, row) = self.place(tap / kernel % kernel);
-            let (column_phase, column) = self.place(tap % kernel);
-            let phase = tap / (kernel * kernel) * phases.count() + row_phase * phases.stride + column_phase;
+            let (row_phase, row) = place(rows, tap / columns.kernel % rows.kernel);
+            let (column_phase, column) = place(columns, tap % columns.kernel);
+            let phase = tap / self.window.taps() * phases.count() + row_phase * columns.stride + column_phase;
             phase * pitch + row * phases.sides[1] + column
         };
         (0..self.taps()).map(offset).collect()

@@ -27,7 +27,7 @@ pub use product::times_shared;
 pub use relu::relu;
 pub use unfold::unfold;
 
-use crate::graph::Window;
+use crate::graph::{Side, Window};
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -90,39 +90,51 @@ fn for_each_block<T: Send, S>(
 
 /// Windows along both sides of an image.
 fn windows(window: Window, height: usize, width: usize) -> Result<(usize, usize)> {
-    if window.kernel == 0 || window.stride == 0 || window.dilation == 0 {
+    if window.sides().iter().any(|side| side.kernel.min(side.stride).min(side.dilation) == 0) {
         bail!("kernel, stride and dilation of a window must be at least 1, found {window:?}");
     }
-    match (window.output(height), window.output(width)) {
-        (Some(rows), Some(columns)) => Ok((rows, columns)),
-        _ => bail!("an image of {height}x{width} pixels has no room for {window:?}"),
+    match window.output([height, width]) {
+        Some([rows, columns]) => Ok((rows, columns)),
+        None => bail!("an image of {height}x{width} pixels has no room for {window:?}"),
     }
 }
 
 /// The windows `o` whose tap `tap` meets one of `size` pixels: `o · stride + tap · dilation - padding`.
-fn covered(window: Window, tap: usize, size: usize, windows: usize) -> Range<usize> {
-    let first = |at: usize| at.saturating_sub(tap * window.dilation).div_ceil(window.stride).min(windows);
-    first(window.padding)..first(size + window.padding)
+fn covered(side: Side, tap: usize, size: usize, windows: usize) -> Range<usize> {
+    let first = |at: usize| at.saturating_sub(tap * side.dilation).div_ceil(side.stride).min(windows);
+    first(side.padding)..first(size + side.padding)
 }
 
 /// The pixel that tap `tap` of window `o` meets; `o` must be [`covered`].
-fn met(window: Window, tap: usize, o: usize) -> usize {
-    o * window.stride + tap * window.dilation - window.padding
+fn met(side: Side, tap: usize, o: usize) -> usize {
+    o * side.stride + tap * side.dilation - side.padding
+}
+
+/// Where tap `tap` falls among pixels that are a stride apart: phase, and pixel in the phase.
+fn place(side: Side, tap: usize) -> (usize, usize) {
+    let at = tap * side.dilation;
+    (at % side.stride, at / side.stride)
 }
 
 /// For devices without kernels: what each tap of the window meets,
-/// `[batch, channels, height, width]` to `[batch, channels, kernel², rows, columns]`.
+/// `[batch, channels, height, width]` to `[batch, channels, taps, rows, columns]`.
 fn taps(padded: &Tensor, window: Window, rows: usize, columns: usize) -> Result<Tensor> {
-    let pixels = |tap: usize, windows: usize| {
-        let at: Vec<u32> = (0..windows).map(|o| (o * window.stride + tap * window.dilation) as u32).collect();
+    let pixels = |side: Side, tap: usize, windows: usize| {
+        let at: Vec<u32> = (0..windows).map(|o| (o * side.stride + tap * side.dilation) as u32).collect();
         Tensor::new(at, padded.device())
     };
-    let mut all = Vec::with_capacity(window.kernel * window.kernel);
-    for tap in 0..window.kernel {
-        let of_row = padded.index_select(&pixels(tap, rows)?, 2)?;
-        for tap in 0..window.kernel {
-            all.push(of_row.index_select(&pixels(tap, columns)?, 3)?);
+    let mut all = Vec::with_capacity(window.taps());
+    for tap in 0..window.rows.kernel {
+        let of_row = padded.index_select(&pixels(window.rows, tap, rows)?, 2)?;
+        for tap in 0..window.columns.kernel {
+            all.push(of_row.index_select(&pixels(window.columns, tap, columns)?, 3)?);
         }
     }
     Tensor::stack(&all, 2)
+}
+
+/// For devices without kernels: an image with a window's padding.
+fn padded(input: &Tensor, window: Window) -> Result<Tensor> {
+    let [rows, columns] = window.each(|side| side.padding);
+    input.pad_with_zeros(2, rows, rows)?.pad_with_zeros(3, columns, columns)
 }

@@ -19,13 +19,13 @@ pub(super) struct Phases {
     /// Rows and columns of the image.
     pub(super) size: [usize; 2],
     /// Pixels before the first row and column; negative where the image is cropped.
-    pub(super) margin: isize,
-    /// Phases along a side.
-    pub(super) stride: usize,
+    pub(super) margin: [isize; 2],
+    /// Phases along both sides.
+    pub(super) stride: [usize; 2],
     /// Rows and columns of one phase.
     pub(super) sides: [usize; 2],
-    /// Whether a tap falls on this phase of a side; others are not filled.
-    pub(super) used: Vec<bool>,
+    /// Whether a tap falls on this phase of both sides; others are not filled.
+    pub(super) used: [Vec<bool>; 2],
 }
 
 impl Phases {
@@ -36,40 +36,57 @@ impl Phases {
 
     /// Number of phases.
     pub(super) fn count(&self) -> usize {
-        self.stride * self.stride
+        self.stride[0] * self.stride[1]
     }
 
     /// Copies an image into the phases, `pitch` apart from each other. The margins stay as they are: zero.
     pub(super) fn fill(&self, image: &[f32], phases: &mut [f32], pitch: usize) {
         let [height, width] = self.size;
-        if self.stride == 1 && self.margin == 0 && self.sides == self.size && self.used[0] {
+        if self.stride == [1; 2]
+            && self.margin == [0; 2]
+            && self.sides == self.size
+            && self.used[0][0]
+            && self.used[1][0]
+        {
             phases[..height * width].copy_from_slice(&image[..height * width]);
             return;
         }
-        for row_phase in (0..self.stride).filter(|&phase| self.used[phase]) {
-            let rows = span(height, self.margin, row_phase, self.stride);
-            for column_phase in (0..self.stride).filter(|&phase| self.used[phase]) {
-                let columns = span(width, self.margin, column_phase, self.stride);
+        let [of_rows, of_columns] = self.stride;
+        for row_phase in self.used(0) {
+            let rows = span(height, self.margin[0], row_phase, of_rows);
+            for column_phase in self.used(1) {
+                let columns = span(width, self.margin[1], column_phase, of_columns);
                 let columns = columns.start..columns.end.min(self.sides[1]);
-                let phase = &mut phases[(row_phase * self.stride + column_phase) * pitch..];
+                let phase = &mut phases[(row_phase * of_columns + column_phase) * pitch..];
                 let rows = rows.start..rows.end.min(self.sides[0]);
                 if rows.is_empty() || columns.is_empty() {
                     continue;
                 }
-                let (y, x) = (pixel(rows.start, row_phase, self), pixel(columns.start, column_phase, self));
-                let lines = image[y * width..].chunks(self.stride * width);
+                let (y, x) = (self.pixel(0, rows.start, row_phase), self.pixel(1, columns.start, column_phase));
+                let lines = image[y * width..].chunks(of_rows * width);
                 for (to, from) in
                     phase[rows.start * self.sides[1]..].chunks_mut(self.sides[1]).zip(lines).take(rows.len())
                 {
                     let (to, from) = (&mut to[columns.clone()], &from[x..width]);
-                    if self.stride == 1 {
+                    if of_columns == 1 {
                         copy_row(to, from);
                     } else {
-                        to.iter_mut().zip(from.iter().step_by(self.stride)).for_each(|(to, from)| *to = *from);
+                        to.iter_mut().zip(from.iter().step_by(of_columns)).for_each(|(to, from)| *to = *from);
                     }
                 }
             }
         }
+    }
+
+    /// The phases of a side on which a tap falls.
+    fn used(&self, axis: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..self.stride[axis]).filter(move |&phase| self.used[axis][phase])
+    }
+
+    /// The image's row or column of a phase's pixel `i`.
+    fn pixel(&self, axis: usize, i: usize, phase: usize) -> usize {
+        let at = (i * self.stride[axis] + phase).checked_add_signed(-self.margin[axis]);
+        at.expect("pixels of a span lie in the image")
     }
 }
 
@@ -80,9 +97,4 @@ pub(super) fn copy_row(to: &mut [f32], from: &[f32]) {
     let (from_vectors, from_rest) = from[..vectors.len() * 8 + rest.len()].as_chunks::<8>();
     vectors.iter_mut().zip(from_vectors).for_each(|(to, from)| *to = *from);
     rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
-}
-
-/// The image's pixel of a phase's pixel `i`.
-fn pixel(i: usize, phase: usize, phases: &Phases) -> usize {
-    (i * phases.stride + phase).checked_add_signed(-phases.margin).expect("pixels of a span lie in the image")
 }

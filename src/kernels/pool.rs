@@ -75,15 +75,16 @@ pub fn max_pool2d_input_gradient(input: &Tensor, grad: &Tensor, window: Window) 
         return Tensor::from_vec(out, (all, channels, height, width), grad.device());
     }
     let taps = pool.composed_taps(&input.detach())?;
-    let shape = (batch, channels, window.kernel * window.kernel, pool.rows, pool.columns);
+    let shape = (batch, channels, window.taps(), pool.rows, pool.columns);
     let first = taps.argmax_keepdim(2)?.to_dtype(DType::U32)?.broadcast_as(shape)?;
-    let order = Tensor::arange(0, (window.kernel * window.kernel) as u32, grad.device())?.reshape((1, 1, (), 1, 1))?;
+    let order = Tensor::arange(0, (window.taps()) as u32, grad.device())?.reshape((1, 1, (), 1, 1))?;
     let chosen = first.broadcast_eq(&order)?.to_dtype(grad.dtype())?;
     let shares = grad.detach().reshape((all / batch, batch, channels, 1, rows, columns))?.broadcast_mul(&chosen)?;
     // Each tap's share goes back as the gradient of a convolution of each channel with one weight a tap.
-    let planes = shares.reshape((all * channels, window.kernel * window.kernel, rows, columns))?;
-    let taps = window.kernel * window.kernel;
-    let eye = Tensor::eye(taps, grad.dtype(), grad.device())?.reshape((taps, 1, window.kernel, window.kernel))?;
+    let planes = shares.reshape((all * channels, window.taps(), rows, columns))?;
+    let taps = window.taps();
+    let [rows_of_taps, columns_of_taps] = window.kernel();
+    let eye = Tensor::eye(taps, grad.dtype(), grad.device())?.reshape((taps, 1, rows_of_taps, columns_of_taps))?;
     super::conv2d_input_gradient(&planes, &eye, window, 1, height, width)?.reshape((all, channels, height, width))
 }
 
@@ -108,7 +109,7 @@ impl Pool {
 
     pub(super) fn of_size(window: Window, height: usize, width: usize) -> Result<Self> {
         let (rows, columns) = windows(window, height, width)?;
-        if window.padding > window.kernel / 2 || window.dilation != 1 {
+        if window.sides().iter().any(|side| side.padding > side.kernel / 2 || side.dilation != 1) {
             bail!("pooling takes dilation 1 and padding of at most half the kernel, found {window:?}");
         }
         Ok(Self { window, height, width, rows, columns })
@@ -132,15 +133,15 @@ impl Pool {
     /// Calls with the first pixel and the windows of each run of windows in a row whose tap meets the image,
     /// tap after tap in reading order.
     fn for_each_run(&self, mut f: impl FnMut(usize, std::ops::Range<usize>)) {
-        let window = self.window;
-        for row_tap in 0..window.kernel {
-            for column_tap in 0..window.kernel {
-                let columns = covered(window, column_tap, self.width, self.columns);
+        let Window { rows: of_rows, columns: of_columns } = self.window;
+        for row_tap in 0..of_rows.kernel {
+            for column_tap in 0..of_columns.kernel {
+                let columns = covered(of_columns, column_tap, self.width, self.columns);
                 if columns.is_empty() {
                     continue;
                 }
-                for row in covered(window, row_tap, self.height, self.rows) {
-                    let pixel = met(window, row_tap, row) * self.width + met(window, column_tap, columns.start);
+                for row in covered(of_rows, row_tap, self.height, self.rows) {
+                    let pixel = met(of_rows, row_tap, row) * self.width + met(of_columns, column_tap, columns.start);
                     f(pixel, row * self.columns + columns.start..row * self.columns + columns.end);
                 }
             }
@@ -159,7 +160,7 @@ impl Pool {
                 let image = &input[plane * self.pixels()..][..self.pixels()];
                 self.for_each_run(|pixel, windows| {
                     let (sums, pixels) = (&mut out[windows], &image[pixel..]);
-                    match self.window.stride {
+                    match self.window.columns.stride {
                         1 => sums.iter_mut().zip(pixels).for_each(|(sum, x)| *sum += x),
                         stride => sums.iter_mut().zip(pixels.iter().step_by(stride)).for_each(|(sum, x)| *sum += x),
                     }
@@ -179,7 +180,7 @@ impl Pool {
             shared.iter_mut().zip(grad.iter().zip(&shares)).for_each(|(shared, (g, share))| *shared = g * share);
             self.for_each_run(|pixel, windows| {
                 let (sums, shared) = (&mut out[pixel..], &shared[windows]);
-                match self.window.stride {
+                match self.window.columns.stride {
                     1 => sums.iter_mut().zip(shared).for_each(|(sum, g)| *sum += g),
                     stride => sums.iter_mut().step_by(stride).zip(shared).for_each(|(sum, g)| *sum += g),
                 }
@@ -198,7 +199,7 @@ impl Pool {
             |(), plane, out| {
                 let image = &input[plane * self.pixels()..][..self.pixels()];
                 self.for_each_run(|pixel, windows| {
-                    let pixels = image[pixel..].iter().step_by(self.window.stride);
+                    let pixels = image[pixel..].iter().step_by(self.window.columns.stride);
                     out[windows]
                         .iter_mut()
                         .zip(pixels)
@@ -226,7 +227,7 @@ impl Pool {
                     *chosen = if take { at } else { *chosen };
                 };
                 let (pixels, at) = (&image[pixel..], pixel as u32..);
-                match self.window.stride {
+                match self.window.columns.stride {
                     1 => places.zip(at.zip(pixels)).for_each(raise),
                     stride => places.zip(at.step_by(stride).zip(pixels.iter().step_by(stride))).for_each(raise),
                 }
@@ -257,9 +258,10 @@ impl Pool {
     /// What each tap meets, padded with numbers below all others.
     fn composed_taps(&self, input: &Tensor) -> Result<Tensor> {
         let mut padded = input.clone();
-        for dim in [2, 3].into_iter().filter(|_| self.window.padding > 0) {
+        let padding = self.window.each(|side| side.padding);
+        for (dim, padding) in [2, 3].into_iter().zip(padding).filter(|&(_, padding)| padding > 0) {
             let mut shape = padded.dims().to_vec();
-            shape[dim] = self.window.padding;
+            shape[dim] = padding;
             let border = Tensor::full(f32::NEG_INFINITY, shape, input.device())?.to_dtype(input.dtype())?;
             padded = Tensor::cat(&[&border, &padded, &border], dim)?;
         }
@@ -269,7 +271,8 @@ impl Pool {
     /// A kernel of ones and one over the pixels of each window, `[1, 1, rows, columns]`.
     fn composed_mean(&self, like: &Tensor) -> Result<(Tensor, Tensor)> {
         let (device, dtype) = (like.device(), like.dtype());
-        let ones = Tensor::ones((1, 1, self.window.kernel, self.window.kernel), dtype, device)?;
+        let [rows, columns] = self.window.kernel();
+        let ones = Tensor::ones((1, 1, rows, columns), dtype, device)?;
         let shares = Tensor::from_vec(self.shares(), (1, 1, self.rows, self.columns), device)?.to_dtype(dtype)?;
         Ok((ones, shares))
     }

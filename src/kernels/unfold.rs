@@ -1,12 +1,13 @@
 //! Windows of an image as columns of a matrix (`im2col`), so that a convolution is a product of matrices.
 //!
-//! `out[b, (c·k + i)·k + j, y·columns + x] = input[b, c, y·s + i·d - p, x·s + j·d - p]`, zero in the padding.
+//! `out[b, (c·h + i)·w + j, y·columns + x] = input[b, c, y·s + i·d - p, x·s + j·d - p]`, zero in the padding, for a kernel of
+//! `h` rows and `w` columns; stride, dilation and padding are those of the side.
 
-use super::{accelerated, covered, for_each_block, met, taps, values, windows, with_values};
+use super::{accelerated, covered, for_each_block, met, padded, taps, values, windows, with_values};
 use crate::graph::Window;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
-/// `[batch, channels, height, width]` to `[batch, channels · kernel², rows · columns]`, as PyTorch's `unfold`.
+/// `[batch, channels, height, width]` to `[batch, channels · taps, rows · columns]`, as PyTorch's `unfold`.
 ///
 /// # Errors
 /// If the window does not fit the image.
@@ -16,9 +17,7 @@ pub fn unfold(input: &Tensor, window: Window) -> Result<Tensor> {
     if accelerated(input) {
         return input.contiguous()?.apply_op1(Unfold { window, rows, columns });
     }
-    let padding = window.padding;
-    let padded = input.pad_with_zeros(2, padding, padding)?.pad_with_zeros(3, padding, padding)?;
-    taps(&padded, window, rows, columns)?.reshape((batch, channels * window.kernel * window.kernel, rows * columns))
+    taps(&padded(input, window)?, window, rows, columns)?.reshape((batch, channels * window.taps(), rows * columns))
 }
 
 struct Unfold {
@@ -29,21 +28,22 @@ struct Unfold {
 
 impl Unfold {
     fn taps(&self) -> usize {
-        self.window.kernel * self.window.kernel
+        self.window.taps()
     }
 
     /// Calls with each run of windows in a row whose tap meets the image: the first pixel that is met, and where
     /// in the matrix the run lies.
     fn for_each_row(&self, height: usize, width: usize, mut f: impl FnMut(usize, std::ops::Range<usize>)) {
+        let Window { rows: of_rows, columns: of_columns } = self.window;
         for tap in 0..self.taps() {
-            let (row_tap, column_tap) = (tap / self.window.kernel, tap % self.window.kernel);
-            let columns = covered(self.window, column_tap, width, self.columns);
+            let (row_tap, column_tap) = (tap / of_columns.kernel, tap % of_columns.kernel);
+            let columns = covered(of_columns, column_tap, width, self.columns);
             if columns.is_empty() {
                 continue;
             }
-            for row in covered(self.window, row_tap, height, self.rows) {
+            for row in covered(of_rows, row_tap, height, self.rows) {
                 let start = (tap * self.rows + row) * self.columns;
-                let pixel = met(self.window, row_tap, row) * width + met(self.window, column_tap, columns.start);
+                let pixel = met(of_rows, row_tap, row) * width + met(of_columns, column_tap, columns.start);
                 f(pixel, start + columns.start..start + columns.end);
             }
         }
@@ -69,7 +69,7 @@ impl CustomOp1 for Unfold {
             |(), at, out| {
                 let image = &input[at * image..][..image];
                 self.for_each_row(height, width, |pixel, windows| {
-                    let pixels = image[pixel..].iter().step_by(self.window.stride);
+                    let pixels = image[pixel..].iter().step_by(self.window.columns.stride);
                     out[windows].iter_mut().zip(pixels).for_each(|(to, from)| *to = *from);
                 });
             },
@@ -90,7 +90,7 @@ impl CustomOp1 for Unfold {
                 |(), at, out| {
                     let matrix = &grad[at * matrix..][..matrix];
                     self.for_each_row(height, width, |pixel, windows| {
-                        let pixels = out[pixel..].iter_mut().step_by(self.window.stride);
+                        let pixels = out[pixel..].iter_mut().step_by(self.window.columns.stride);
                         pixels.zip(&matrix[windows]).for_each(|(to, from)| *to += from);
                     });
                 },

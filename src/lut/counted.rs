@@ -1,11 +1,11 @@
 //! The operators of our own graph, counted after value numbering: what a runtime that does not show its own graph is
 //! expected to make of it. Take the [live](crate::graph::Graph::live) graph: its equal parameterless operators are merged.
 //!
-//! A convolution takes in the batch normalisation behind it, where nothing else reads the convolution, and then the
-//! activation; a sum of n operands is n − 1 sums of two, as it is exported.
+//! A convolution takes in the zeros before it, where nothing else reads them, the batch normalisation behind it, where nothing
+//! else reads the convolution, and then the activation; a sum of n operands is n − 1 sums of two, as it is exported.
 
 use super::operator::{OpCost, Operator, dims_text};
-use crate::graph::{Graph, GraphBuilder, GraphError, NodeId, Op, Shape, Window};
+use crate::graph::{Graph, GraphBuilder, GraphError, Margins, NodeId, Op, Shape};
 
 /// An operator of the graph with the nodes that it is made of, the first one first.
 #[derive(Clone, Debug)]
@@ -32,12 +32,14 @@ pub(super) fn groups(graph: &Graph, batch: usize) -> Vec<Group> {
             continue;
         }
         let mut nodes = vec![id];
-        if matches!(graph.node(id).op, Op::Conv2d(_)) {
+        nodes.extend(graph.padded_convolution(id));
+        let layer = nodes[nodes.len() - 1];
+        if matches!(graph.node(layer).op, Op::Conv2d(_)) {
             let next = |at: NodeId| match users[at.index()][..] {
                 [user] if at != graph.output() => Some(user),
                 _ => None,
             };
-            nodes.extend(next(id).filter(|&next| graph.node(next).op == Op::BatchNorm));
+            nodes.extend(next(layer).filter(|&next| graph.node(next).op == Op::BatchNorm));
             let last = nodes[nodes.len() - 1];
             nodes.extend(next(last).filter(|&next| matches!(graph.node(next).op, Op::Activation(_))));
         }
@@ -84,14 +86,17 @@ fn operator(graph: &Graph, nodes: &[NodeId], batch: usize) -> Operator {
     let name = nodes.iter().map(|node| op_text(&graph.node(*node).op)).collect::<Vec<_>>().join("+");
     let shapes: Vec<String> = operands.iter().map(|shape| shape_text(shape, batch)).collect();
     let key = format!("{name} {} -> {} float", shapes.join(", "), shape_text(&result, batch));
-    let weights: usize =
-        graph.node_parameters(nodes[0]).first().map_or(0, |weight| weight.dims.iter().product::<usize>());
+    let of_layer = nodes.iter().find_map(|&node| graph.node_parameters(node).into_iter().next());
+    let weights: usize = of_layer.map_or(0, |weight| weight.dims.iter().product());
     let samples = batch as f64;
     let (mut macs, mut grouped_macs) = (0.0, 0.0);
-    match first.op {
-        Op::Conv2d(conv) if conv.groups > 1 => grouped_macs = samples * (weights * result.pixels()) as f64,
-        Op::Conv2d(_) | Op::Linear { .. } => macs = samples * (weights * result.pixels()) as f64,
-        _ => {}
+    let all = samples * (weights * result.pixels()) as f64;
+    for node in nodes {
+        match graph.node(*node).op {
+            Op::Conv2d(conv) if conv.groups > 1 => grouped_macs = all,
+            Op::Conv2d(_) | Op::Linear { .. } => macs = all,
+            _ => {}
+        }
     }
     let moved: usize = operands.iter().map(Shape::elements).sum::<usize>() + result.elements();
     let elements = samples * moved as f64 + weights as f64;
@@ -103,36 +108,28 @@ fn shape_text(shape: &Shape, batch: usize) -> String {
 }
 
 fn op_text(op: &Op) -> String {
-    let window = |window: &Window| {
-        let Window { kernel, stride, padding, dilation } = window;
-        format!("kernel={kernel}, stride={stride}, padding={padding}, dilation={dilation}")
-    };
     match op {
         Op::Conv2d(conv) => {
             let bias = if conv.bias { ", bias" } else { "" };
-            format!("conv({}, groups={}{bias})", window(&conv.window), conv.groups)
+            format!("conv({}, groups={}{bias})", conv.window, conv.groups)
         }
-        Op::MaxPool(of) => format!("max_pool({})", window(of)),
-        Op::AvgPool(of) => format!("avg_pool({})", window(of)),
+        Op::MaxPool(of) => format!("max_pool({of})"),
+        Op::AvgPool(of) => format!("avg_pool({of})"),
         Op::Activation(activation) => format!("{activation:?}").to_lowercase(),
         Op::BatchNorm => "batch_norm".to_owned(),
         Op::GlobalAvgPool => "global_avg_pool".to_owned(),
         Op::Linear { bias, .. } => if *bias { "linear(bias)" } else { "linear" }.to_owned(),
-        Op::Input
-        | Op::Add
-        | Op::Mul
-        | Op::Concat
-        | Op::Softmax
-        | Op::Crop
-        | Op::Dropout { .. }
-        | Op::Zero
-        | Op::Identity => format!("{op:?}").split(' ').next().unwrap_or_default().to_lowercase(),
+        Op::Pad(Margins { before, after }) => format!("pad(before={before:?}, after={after:?})"),
+        Op::Input | Op::Add | Op::Mul | Op::Concat | Op::Softmax | Op::Dropout { .. } | Op::Zero | Op::Identity => {
+            format!("{op:?}").split(' ').next().unwrap_or_default().to_lowercase()
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::{Conv2d, Side, Window};
     use crate::space::{Scale, SearchSpace};
 
     fn live(space: &str, arch: &str) -> Graph {
@@ -173,5 +170,23 @@ mod tests {
         assert_eq!(lengths(groups.len() - 1, 1), Some(1));
         let one = chain(&graph, &groups[2], 1).unwrap().unwrap();
         assert_eq!(counted_operators(&one, 1)[0].key, groups[2].operator.key);
+    }
+
+    #[test]
+    fn zeros_belong_to_the_convolution_that_alone_reads_them() {
+        let mut builder = GraphBuilder::new(Shape::map(4, 1, 9));
+        let margins = Margins::new([0, 2], [0, 0]);
+        let padded = builder.push("zeros", Op::Pad(margins), &[builder.input()]).unwrap();
+        let window = Window { rows: Side::same(1, 1), columns: Side { padding: 0, ..Side::same(3, 1) } };
+        let conv = Op::Conv2d(Conv2d { out_channels: 4, window, groups: 2, bias: false });
+        let conv = builder.push("conv", conv, &[padded]).unwrap();
+        let graph = builder.finish(conv);
+        let groups = groups(&graph, 1);
+        assert_eq!(groups.len(), 1);
+        let Operator { key, cost } = &groups[0].operator;
+        let expected = "pad(before=[0, 2], after=[0, 0])+conv(kernel=1x3, stride=1, padding=0, dilation=1, groups=2)";
+        assert_eq!(*key, format!("{expected} 1x4x1x9 -> 1x4x1x9 float"));
+        assert_eq!((cost.macs, cost.grouped_macs as u64), (0.0, graph.cost().macs));
+        assert_eq!(chain(&graph, &groups[0], 2).unwrap().unwrap().nodes().len(), 5);
     }
 }

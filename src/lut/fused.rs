@@ -143,6 +143,12 @@ fn infer(node: &NodeProto, dims: &[Option<&[usize]>], inputs: &[Option<Value>]) 
         }
         "Reshape" => reshape(first?, inputs.get(1)?.as_ref()?.constant?),
         "Slice" => slice(first?, &inputs.iter().map(|input| input.as_ref()?.constant).collect::<Vec<_>>()),
+        "Pad" => {
+            let pads = integers(inputs.get(1)?.as_ref()?.constant?);
+            let first = first?;
+            let added = |at: usize| Some(pads.get(at)? + pads.get(at + first.len())?);
+            first.iter().enumerate().map(|(at, &size)| size.checked_add_signed(added(at)? as isize)).collect()
+        }
         "Transpose" => {
             let order = ints(node, "perm").unwrap_or_else(|| (0..first.map_or(0, <[_]>::len)).rev().collect());
             order.iter().map(|&at| first?.get(at).copied()).collect()

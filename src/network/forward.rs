@@ -1,7 +1,7 @@
 //! The forward pass: one Candle operation after the other, in the graph's order.
 
 use super::{Weights, WeightsError};
-use crate::graph::{Activation, BATCH_NORM_EPS, Graph, NodeId, Op, Shape};
+use crate::graph::{Activation, BATCH_NORM_EPS, Graph, Margins, NodeId, Op, Shape};
 use crate::kernels;
 use candle_core::{D, Tensor};
 
@@ -146,7 +146,7 @@ fn evaluate(
         }
         Op::Softmax => candle_nn::ops::softmax(operand(0), D::Minus1)?,
         Op::Dropout { .. } | Op::Identity => operand(0).clone(),
-        Op::Crop => crop(operand(0))?,
+        Op::Pad(margins) => pad(operand(0), margins)?,
         Op::Zero => match node.shape {
             shape if shape == graph.node(node.inputs[0]).shape => operand(0).zeros_like()?,
             shape => {
@@ -157,15 +157,18 @@ fn evaluate(
     })
 }
 
-/// Maps `[…, rows, columns]` without their first row and column.
-pub(super) fn crop(maps: &Tensor) -> Result<Tensor, candle_core::Error> {
-    let (rows, columns) = (maps.dim(D::Minus2)?, maps.dim(D::Minus1)?);
-    maps.narrow(D::Minus2, 1, rows - 1)?.narrow(D::Minus1, 1, columns - 1)?.contiguous()
-}
-
-/// The way back through [`crop`].
-pub(super) fn uncrop(maps: &Tensor) -> Result<Tensor, candle_core::Error> {
-    maps.pad_with_zeros(D::Minus2, 1, 0)?.pad_with_zeros(D::Minus1, 1, 0)?.contiguous()
+/// Maps `[…, rows, columns]` with margins of zeros, or without what they cut off. With [`Margins::back`] it is the
+/// gradient's way.
+pub(super) fn pad(maps: &Tensor, margins: Margins) -> Result<Tensor, candle_core::Error> {
+    let mut padded = maps.clone();
+    for (axis, dim) in [maps.rank() - 2, maps.rank() - 1].into_iter().enumerate() {
+        let [before, after] = [margins.before[axis], margins.after[axis]];
+        let cut = [before, after].map(|side| side.min(0).unsigned_abs());
+        let kept = padded.dim(dim)?.saturating_sub(cut[0] + cut[1]);
+        let [before, after] = [before, after].map(|side| side.max(0).unsigned_abs());
+        padded = padded.narrow(dim, cut[0], kept)?.pad_with_zeros(dim, before, after)?;
+    }
+    padded.contiguous()
 }
 
 /// An activation of every element, whatever the shape.

@@ -1,11 +1,13 @@
 //! Lowering a graph to ONNX, operator by operator.
 //! Semantics of each: <https://onnx.ai/onnx/operators/>, opset 17 (the newest that tract is tested with).
 
+mod windows;
+
 use super::proto::{
     cast_to, entry, float, floats, halves, int, integers, ints, move_outside, node, tensor_attribute, value_info,
 };
 use super::{ExternalData, INPUT, Metadata, OUTPUT, OnnxError, OnnxModel, Precision};
-use crate::graph::{Activation, BATCH_NORM_EPS, Conv2d, Graph, NodeId, Op, Shape, Window};
+use crate::graph::{Activation, BATCH_NORM_EPS, Graph, Margins, NodeId, Op, Shape};
 use crate::network::{Weights, WeightsError};
 use half::f16;
 use prost::Message;
@@ -13,6 +15,7 @@ use std::collections::HashSet;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
+use windows::{convolution, window_attributes};
 
 /// Version of the operator set that is written.
 pub const OPSET: i64 = 17;
@@ -150,6 +153,7 @@ impl<'a> Writer<'a> {
         match node.op {
             Op::Input => return self.input(),
             Op::Identity | Op::Dropout { .. } => return Ok(operands[0].into()),
+            Op::Pad(_) if graph.padded_convolution(id).is_some() => return Ok(operands[0].into()),
             _ => {}
         }
         let is_result = id == graph.output() && self.precision == Precision::F32;
@@ -159,7 +163,13 @@ impl<'a> Writer<'a> {
             operands.iter().copied().chain(parameters.iter().map(String::as_str)).collect();
         match node.op {
             Op::Input | Op::Identity | Op::Dropout { .. } => unreachable!("they are passed through above"),
-            Op::Conv2d(conv) => self.emit("Conv", &with_parameters, &value, convolution(&conv)),
+            Op::Conv2d(conv) => {
+                let around = match graph.node(node.inputs[0]).op {
+                    Op::Pad(margins) if graph.padded_convolution(node.inputs[0]).is_some() => margins,
+                    _ => Margins::new([0; 2], [0; 2]),
+                };
+                self.emit("Conv", &with_parameters, &value, convolution(&conv, around));
+            }
             Op::BatchNorm => {
                 let epsilon = float("epsilon", BATCH_NORM_EPS as f32);
                 self.emit("BatchNormalization", &with_parameters, &value, vec![epsilon]);
@@ -169,16 +179,16 @@ impl<'a> Writer<'a> {
             Op::Mul => self.emit("Mul", &operands, &value, vec![]),
             Op::Concat => self.emit("Concat", &operands, &value, vec![int("axis", 1)]),
             Op::MaxPool(window) => {
-                let mut attributes = window_attributes(&window);
-                attributes.push(ints("dilations", &[window.dilation; 2]));
+                let mut attributes = window_attributes(&window, Margins::new([0; 2], [0; 2]));
+                attributes.push(ints("dilations", &window.each(|side| side.dilation)));
                 self.emit("MaxPool", &operands, &value, attributes);
             }
             Op::AvgPool(window) => {
-                if window.dilation != 1 {
-                    let reason = format!("average pooling with dilation {} needs opset 19", window.dilation);
+                if let Some(side) = window.sides().iter().find(|side| side.dilation != 1) {
+                    let reason = format!("average pooling with dilation {} needs opset 19", side.dilation);
                     return Err(OnnxError::Unsupported { node: node.name.clone(), reason });
                 }
-                let mut attributes = window_attributes(&window);
+                let mut attributes = window_attributes(&window, Margins::new([0; 2], [0; 2]));
                 attributes.push(int("count_include_pad", 0));
                 self.emit("AveragePool", &operands, &value, attributes);
             }
@@ -189,15 +199,7 @@ impl<'a> Writer<'a> {
             }
             Op::Linear { .. } => self.emit("Gemm", &with_parameters, &value, vec![int("transB", 1)]),
             Op::Softmax => self.emit("Softmax", &operands, &value, vec![int("axis", 1)]),
-            Op::Crop => {
-                let bounds =
-                    [("starts", [1; 2]), ("ends", [i64::from(i32::MAX); 2]), ("axes", [2, 3])].map(|(of, values)| {
-                        let name = self.unique(&format!("{}.{of}", node.name));
-                        self.initializers.push(integers(&name, &values));
-                        name
-                    });
-                self.emit("Slice", &[operands[0], &bounds[0], &bounds[1], &bounds[2]], &value, vec![]);
-            }
+            Op::Pad(margins) => self.pad(id, margins, operands[0], &value)?,
             Op::Zero => self.zeros(&node.name, node.shape, &value)?,
         }
         Ok(value)
@@ -371,25 +373,10 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn convolution(conv: &Conv2d) -> Vec<AttributeProto> {
-    let mut attributes = window_attributes(&conv.window);
-    attributes.push(ints("dilations", &[conv.window.dilation; 2]));
-    attributes.push(int("group", conv.groups as i64));
-    attributes
-}
-
-fn window_attributes(window: &Window) -> Vec<AttributeProto> {
-    vec![
-        ints("kernel_shape", &[window.kernel; 2]),
-        ints("strides", &[window.stride; 2]),
-        ints("pads", &[window.padding; 4]),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::GraphBuilder;
+    use crate::graph::{GraphBuilder, Side, Window};
     use crate::network::Init;
     use candle_core::Device;
 
@@ -405,7 +392,7 @@ mod tests {
 
     #[test]
     fn what_can_not_be_said_is_refused() {
-        let window = Window { dilation: 2, ..Window::same(3, 1) };
+        let window = Window::square(Side { dilation: 2, ..Side::same(3, 1) });
         let expected = "node `pool`: average pooling with dilation 2 needs opset 19";
         check(Op::AvgPool(window), &Metadata::new(), expected);
         let indicators = [("ntk_condition".to_owned(), f64::NAN)].into();

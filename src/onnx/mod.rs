@@ -10,7 +10,7 @@
 //! | `GlobalAvgPool` | `GlobalAveragePool`, `Flatten` |
 //! | `Linear` | `Gemm` with `transB = 1` |
 //! | `Softmax` | `Softmax` along axis 1 |
-//! | `Crop` | `Slice` |
+//! | `Pad` | `pads` of the `Conv` that alone reads it; else `Slice` for what is cut off, `Pad` for zeros |
 //! | `Dropout`, `Identity` | nothing: users read the operand (`Identity` where it is the output) |
 //! | `Zero` | `ConstantOfShape`, never a multiplication |
 //!

@@ -6,7 +6,7 @@
 
 use super::NetworkSize;
 use super::extent::Extent;
-use crate::graph::{Activation, Conv2d, GraphBuilder, GraphError, NodeId, Op, Shape, Window};
+use crate::graph::{Activation, Conv2d, GraphBuilder, GraphError, Margins, NodeId, Op, Pair, Shape, Side, Window};
 use serde::Deserialize;
 use std::mem::discriminant;
 
@@ -45,15 +45,15 @@ pub(super) enum Layer {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ConvLayer {
-    kernel: Extent,
+    kernel: Pair<Extent>,
     #[serde(default = "Extent::out")]
     channels: Extent,
-    #[serde(default = "Extent::one")]
-    stride: Extent,
-    /// What keeps the size at stride 1, if absent.
-    padding: Option<usize>,
     #[serde(default = "one")]
-    dilation: usize,
+    stride: Pair<Extent>,
+    /// What keeps the size at stride 1, if absent.
+    padding: Option<Pair<usize>>,
+    #[serde(default = "one")]
+    dilation: Pair<Extent>,
     #[serde(default = "Extent::one")]
     groups: Extent,
     #[serde(default)]
@@ -63,11 +63,11 @@ pub(super) struct ConvLayer {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PoolLayer {
-    kernel: Extent,
-    #[serde(default = "Extent::one")]
-    stride: Extent,
+    kernel: Pair<Extent>,
+    #[serde(default = "one")]
+    stride: Pair<Extent>,
     /// What keeps the size at stride 1, if absent.
-    padding: Option<usize>,
+    padding: Option<Pair<usize>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -109,8 +109,8 @@ enum Gate {
     Sigmoid,
 }
 
-fn one() -> usize {
-    1
+fn one() -> Pair<Extent> {
+    Pair([Extent::one(), Extent::one()])
 }
 
 fn yes() -> bool {
@@ -232,8 +232,13 @@ impl Layer {
 pub(super) fn extents<'a>(layers: &'a [Layer], all: &mut Vec<&'a Extent>) {
     for layer in layers {
         match layer {
-            Layer::Conv(conv) => all.extend([&conv.kernel, &conv.channels, &conv.stride, &conv.groups]),
-            Layer::MaxPool(pool) | Layer::AvgPool(pool) => all.extend([&pool.kernel, &pool.stride]),
+            Layer::Conv(conv) => {
+                all.extend([&conv.channels, &conv.groups]);
+                all.extend([&conv.kernel, &conv.stride, &conv.dilation].into_iter().flat_map(|pair| &pair.0));
+            }
+            Layer::MaxPool(pool) | Layer::AvgPool(pool) => {
+                all.extend([&pool.kernel, &pool.stride].into_iter().flat_map(|pair| &pair.0));
+            }
             Layer::Linear(linear) => all.push(&linear.features),
             Layer::SqueezeExcite(gate) => all.push(&gate.channels),
             Layer::MatchShape(layers) => extents(layers, all),
@@ -253,26 +258,35 @@ fn factorized_reduction(
     name: &str,
     from: NodeId,
 ) -> Result<NodeId, GraphError> {
-    let half = |out_channels| {
-        let window = Window { kernel: 1, stride: 2, padding: 0, dilation: 1 };
-        Op::Conv2d(Conv2d { out_channels, window, groups: 1, bias: false })
-    };
+    let half = |out_channels| Op::Conv2d(Conv2d { out_channels, window: Window::same(1, 2), groups: 1, bias: false });
     let relu = builder.push(format!("{name}.relu"), Op::Activation(Activation::Relu), &[from])?;
     let first = builder.push(format!("{name}.conv"), half(channels / 2), &[relu])?;
-    let moved = builder.push(format!("{name}.crop"), Op::Crop, &[relu])?;
+    let moved = builder.push(format!("{name}.crop"), Op::Pad(Margins::CROP), &[relu])?;
     let second = builder.push(format!("{name}.conv2"), half(channels - channels / 2), &[moved])?;
     let both = builder.push(format!("{name}.concat"), Op::Concat, &[first, second])?;
     builder.push(format!("{name}.batch_norm"), Op::BatchNorm, &[both])
 }
 
+/// The window of a layer's kernel, stride and dilation.
+fn window(
+    [kernel, stride, dilation]: [&Pair<Extent>; 3],
+    padding: Option<&Pair<usize>>,
+    resolve: impl Fn(&Extent) -> usize,
+) -> Window {
+    let side = |at: usize| {
+        let [kernel, stride, dilation] = [kernel, stride, dilation].map(|pair| resolve(&pair.0[at]));
+        let padding = padding.map_or(dilation * (kernel.max(1) - 1) / 2, |padding| padding.0[at]);
+        Side { kernel, stride, padding, dilation }
+    };
+    Window { rows: side(0), columns: side(1) }
+}
+
 impl ConvLayer {
     fn resolve(&self, scope: &Scope<'_>, same: usize) -> Conv2d {
-        let kernel = self.kernel.resolve(scope, same);
-        let padding = self.padding.unwrap_or(self.dilation * (kernel.max(1) - 1) / 2);
-        let stride = self.stride.resolve(scope, same);
+        let steps = [&self.kernel, &self.stride, &self.dilation];
         Conv2d {
             out_channels: self.channels.resolve(scope, same),
-            window: Window { kernel, stride, padding, dilation: self.dilation },
+            window: window(steps, self.padding.as_ref(), |extent| extent.resolve(scope, same)),
             groups: self.groups.resolve(scope, same),
             bias: self.bias,
         }
@@ -281,9 +295,8 @@ impl ConvLayer {
 
 impl PoolLayer {
     fn resolve(&self, scope: &Scope<'_>, same: usize) -> Window {
-        let kernel = self.kernel.resolve(scope, same);
-        let padding = self.padding.unwrap_or((kernel.max(1) - 1) / 2);
-        Window { kernel, stride: self.stride.resolve(scope, same), padding, dilation: 1 }
+        let steps = [&self.kernel, &self.stride, &one()];
+        window(steps, self.padding.as_ref(), |extent| extent.resolve(scope, same))
     }
 }
 
@@ -315,10 +328,10 @@ impl GateLayer {
         name: &str,
         from: NodeId,
     ) -> Result<NodeId, GraphError> {
-        let (channels, side) = match builder.shape(from) {
-            Shape::Map { channels, height, width } if height == width => (channels, height),
+        let (channels, size) = match builder.shape(from) {
+            Shape::Map { channels, height, width } => (channels, [height, width]),
             shape => {
-                let reason = format!("found {shape}, expected a map as high as it is wide");
+                let reason = format!("found {shape}, expected a map");
                 return Err(GraphError::Shape { node: name.to_owned(), reason });
             }
         };
@@ -328,8 +341,9 @@ impl GateLayer {
             Gate::HardSigmoid => Activation::HardSigmoid,
             Gate::Sigmoid => Activation::Sigmoid,
         };
+        let whole = |size: usize| Side { kernel: size, stride: size, padding: 0, dilation: 1 };
         let layers = [
-            ("mean", Op::AvgPool(Window { kernel: side, stride: side, padding: 0, dilation: 1 })),
+            ("mean", Op::AvgPool(Window { rows: whole(size[0]), columns: whole(size[1]) })),
             ("squeeze", conv(self.channels.resolve(scope, channels))),
             ("relu", Op::Activation(Activation::Relu)),
             ("excite", conv(channels)),

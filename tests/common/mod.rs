@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use tegu::graph::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Role, Shape, Window};
+use tegu::graph::{Activation, Conv2d, Graph, GraphBuilder, Margins, NodeId, Op, Role, Shape, Window};
 use tegu::network::{Mode, Weights, activations};
 use tegu::runtime::{NamedTensor, Values};
 
@@ -133,6 +133,13 @@ pub fn difference(left: &[NamedTensor], right: &[NamedTensor]) -> f32 {
     left.iter().zip(right).map(one).fold(0.0, |most, value| if value <= most { most } else { value })
 }
 
+/// NASNet-A's cells, as `genotypes.py` of DARTS's code has them.
+pub const NASNET_A: &str = "Genotype(normal = [('sep_conv_5x5', 1), ('sep_conv_3x3', 0), ('sep_conv_5x5', 0), \
+    ('sep_conv_3x3', 0), ('avg_pool_3x3', 1), ('skip_connect', 0), ('avg_pool_3x3', 0), ('avg_pool_3x3', 0), ('sep_conv_3x3', 1), \
+    ('skip_connect', 1)], normal_concat = [2, 3, 4, 5, 6], reduce = [('sep_conv_5x5', 1), ('sep_conv_7x7', 0), \
+    ('max_pool_3x3', 1), ('sep_conv_7x7', 0), ('avg_pool_3x3', 1), ('sep_conv_5x5', 0), ('skip_connect', 3), \
+    ('avg_pool_3x3', 2), ('sep_conv_3x3', 2), ('max_pool_3x3', 1)], reduce_concat = [4, 5, 6])";
+
 struct Net(GraphBuilder);
 
 impl Net {
@@ -152,6 +159,8 @@ pub fn graphs() -> Vec<(&'static str, Graph)> {
         ("convolutions", convolutions()),
         ("cell", cell()),
         ("gate", gate()),
+        ("rectangles", rectangles()),
+        ("signal", signal()),
         ("input_is_output", input_is_output()),
         ("identity_is_output", identity_is_output()),
         ("names_that_collide", names_that_collide()),
@@ -168,7 +177,7 @@ pub fn convolutions() -> Graph {
     let again = net.op("stem.relu6_again", Op::Activation(Activation::Relu6), &[relu6]);
     let depthwise = net.conv("depthwise", again, 8, Window::same(5, 2), 8);
     let grouped = net.conv("grouped", depthwise, 12, Window::same(3, 1), 4);
-    let dilated = Window { kernel: 3, stride: 1, padding: 2, dilation: 2 };
+    let dilated = Window::new([3; 2], [1; 2], [2; 2], [2; 2]);
     let dilated = net.conv("dilated", grouped, 12, dilated, 1);
     let relu = net.op("relu", Op::Activation(Activation::Relu), &[dilated]);
     let pooled = net.op("pooled", Op::GlobalAvgPool, &[relu]);
@@ -189,12 +198,12 @@ pub fn cell() -> Graph {
     let skip = net.op("skip", Op::Identity, &[input]);
     let none = net.op("none", Op::Zero, &[input]);
     let sum = net.op("sum", Op::Add, &[average, skip, none, conv]);
-    let most = net.op("most", Op::MaxPool(Window { padding: 0, ..Window::same(2, 2) }), &[sum]);
+    let most = net.op("most", Op::MaxPool(Window::new([2; 2], [2; 2], [0; 2], [1; 2])), &[sum]);
     let padded = net.op("padded_most", Op::MaxPool(Window::same(3, 2)), &[sum]);
-    let small = net.conv("small", most, 4, Window { padding: 1, ..Window::same(2, 1) }, 1);
+    let small = net.conv("small", most, 4, Window::new([2; 2], [1; 2], [1; 2], [1; 2]), 1);
     let nothing = net.op("nothing", Op::Zero, &[small]);
-    let shifted = net.op("shifted", Op::Crop, &[sum]);
-    let shifted = net.conv("shifted_conv", shifted, 4, Window { padding: 1, ..Window::same(1, 2) }, 1);
+    let shifted = net.op("shifted", Op::Pad(Margins::CROP), &[sum]);
+    let shifted = net.conv("shifted_conv", shifted, 4, Window::new([1; 2], [2; 2], [1; 2], [1; 2]), 1);
     let joined = net.op("joined", Op::Concat, &[small, padded, nothing, strided_average, shifted]);
     net.0.finish(joined)
 }
@@ -204,7 +213,7 @@ pub fn gate() -> Graph {
     let mut net = Net(GraphBuilder::new(Shape::map(6, 8, 8)));
     let input = net.0.input();
     let swish = net.op("swish", Op::Activation(Activation::HardSwish), &[input]);
-    let squeeze = net.op("squeeze", Op::AvgPool(Window { kernel: 8, stride: 8, padding: 0, dilation: 1 }), &[swish]);
+    let squeeze = net.op("squeeze", Op::AvgPool(Window::new([8; 2], [8; 2], [0; 2], [1; 2])), &[swish]);
     let excite = net.conv("excite_bias", squeeze, 6, Window::same(1, 1), 1);
     let sigmoid = net.op("sigmoid", Op::Activation(Activation::Sigmoid), &[excite]);
     let gated = net.op("gated", Op::Mul, &[swish, sigmoid]);
@@ -212,6 +221,38 @@ pub fn gate() -> Graph {
     let gated = net.op("gated_hard", Op::Mul, &[gated, hard]);
     let squared = net.op("squared", Op::Mul, &[gated, gated]);
     net.0.finish(squared)
+}
+
+/// Windows that are not square, and margins: in front of a convolution, of a pool, of two readers; what is cut off.
+pub fn rectangles() -> Graph {
+    let mut net = Net(GraphBuilder::new(Shape::map(3, 13, 10)));
+    let input = net.0.input();
+    let flat = net.conv("flat", input, 6, Window::new([1, 7], [1; 2], [0, 3], [1; 2]), 1);
+    let tall = net.conv("tall_bias", flat, 6, Window::new([7, 1], [1, 2], [3, 0], [1; 2]), 6);
+    let around = net.op("around", Op::Pad(Margins::new([0, 1], [1, 2])), &[tall]);
+    let stepped = net.conv("stepped", around, 4, Window::new([3, 2], [2, 1], [1, 0], [1, 2]), 2);
+    let average = net.op("average", Op::AvgPool(Window::new([3, 1], [1; 2], [1, 0], [1; 2])), &[stepped]);
+    let below = net.op("below", Op::Pad(Margins::new([0; 2], [1; 2])), &[average]);
+    let most = net.op("most", Op::MaxPool(Window::new([2, 3], [1; 2], [0, 1], [1; 2])), &[below]);
+    let mixed = net.op("mixed", Op::Pad(Margins::new([-1, 2], [1, -1])), &[most]);
+    let again = net.conv("again", mixed, 4, Window::same(1, 1), 1);
+    let sum = net.op("sum", Op::Add, &[mixed, again]);
+    let cut = net.op("cut", Op::Pad(Margins::new([0, -1], [-2, 0])), &[sum]);
+    net.0.finish(cut)
+}
+
+/// A signal: one row.
+fn signal() -> Graph {
+    let mut net = Net(GraphBuilder::new(Shape::map(5, 1, 40)));
+    let input = net.0.input();
+    let stem = net.conv("stem", input, 8, Window::new([1, 7], [1, 2], [0, 3], [1; 2]), 1);
+    let norm = net.op("norm", Op::BatchNorm, &[stem]);
+    let relu = net.op("relu", Op::Activation(Activation::Relu), &[norm]);
+    let depthwise = net.conv("depthwise", relu, 8, Window::new([1, 5], [1; 2], [0, 8], [1, 4]), 8);
+    let most = net.op("most", Op::MaxPool(Window::new([1, 3], [1, 2], [0, 1], [1; 2])), &[depthwise]);
+    let pooled = net.op("pooled", Op::GlobalAvgPool, &[most]);
+    let logits = net.op("logits", Op::Linear { out_features: 6, bias: true }, &[pooled]);
+    net.0.finish(logits)
 }
 
 fn input_is_output() -> Graph {

@@ -49,7 +49,8 @@ pub struct ReadOptions {
     pub channels: Option<usize>,
     /// The column of a table that holds the labels; `label`, `class`, `target` or `y` where absent.
     pub label: Option<String>,
-    /// Shape that a row of features has, `[channels, height, width]`; `[features, 1, 1]` where absent.
+    /// Shape that a row of features has, `[channels, height, width]`; `[features, 1, 1]` where absent. Samples of arrays are
+    /// read as of that shape, too, channels first: `[9, 1, 128]` for windows of signals in an array `[samples, 9, 128]`.
     pub shape: Option<[usize; 3]>,
 }
 
@@ -76,6 +77,16 @@ pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<(Kind, Found), 
         Kind::Csv => csv::read(path, options),
         Kind::Generated => generated::read(path),
     }?;
+    if let Some(shape) = options.shape.filter(|_| kind == Kind::Npz) {
+        let wrong = || DataError::Option {
+            field: "shape",
+            reason: format!("found {shape:?}, expected as many numbers as samples of {} have", path.display()),
+        };
+        let parts = [Some(found.train), found.validation, found.test];
+        let [train, validation, test] = parts.map(|part| part.map(|part| part.with_shape(shape).ok_or_else(wrong)));
+        found.train = train.expect("it was read")?;
+        (found.validation, found.test) = (validation.transpose()?, test.transpose()?);
+    }
     if let Some(size) = options.size.filter(|_| kind != Kind::Folders) {
         if found.train.shape()[1..] == [1, 1] {
             let reason = format!("{} holds rows of features, expected images", path.display());

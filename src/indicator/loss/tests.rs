@@ -134,7 +134,7 @@ fn blocks_that_change_a_gradients_size_are_harder_to_train() {
     // σ = 2: the score is 2 - 2 - 1/2. σ = 1/4, the mean of pixels that have v/4 each: 2 - 1/4 - 4.
     let input = graph.input();
     let doubled = graph.push("stage0.cell0.add", Op::Add, &[input, input]).unwrap();
-    let pool = Op::AvgPool(Window { kernel: 2, stride: 2, padding: 0, dilation: 1 });
+    let pool = Op::AvgPool(Window::new([2; 2], [2; 2], [0; 2], [1; 2]));
     let pooled = graph.push("reduction1.pool", pool, &[doubled]).unwrap();
     let out = graph.push("head.pool", Op::GlobalAvgPool, &[pooled]).unwrap();
     let graph = graph.finish(out);

@@ -95,7 +95,7 @@ impl Convolutions {
         of: usize,
         f: impl FnOnce(&[f32]) -> R,
     ) -> R {
-        let taps = self.slide.window.kernel.pow(2);
+        let taps = self.slide.window.taps();
         let channels = of * LANES..((of + 1) * LANES).min(self.in_channels);
         let per_group = self.in_channels / self.groups;
         if self.groups == 1 {
@@ -132,11 +132,11 @@ impl Convolutions {
         met.flat_map(|of| taps.iter().map(move |&tap| step(of, tap))).collect()
     }
 
-    /// Weights `[out, in / groups, kernel, kernel]` of each convolution, and their biases, for [`Convolutions::forward`].
+    /// Weights `[out, in / groups, rows, columns]` of each convolution, and their biases, for [`Convolutions::forward`].
     pub(crate) fn pack(&self, weights: &[&[f32]], biases: &[Option<&[f32]>]) -> Packed {
         let places = self.places();
         let panel = |panel: std::ops::Range<usize>| {
-            let (all, kernel) = (self.input_steps(&panel), self.slide.window.kernel);
+            let (all, window) = (self.input_steps(&panel), self.slide.window);
             let mut packed = vec![Lane::default(); all.iter().map(|(step, ..)| step.depth * panel.len()).sum()];
             for (in_panel, &(at, first)) in places[panel.clone()].iter().enumerate() {
                 for lane in 0..LANES.min(self.out_channels[at] - first) {
@@ -144,7 +144,8 @@ impl Convolutions {
                     for steps in all.chunk_by(|a, b| a.2 == b.2) {
                         self.weights_of(weights, (at, first + lane), steps[0].2, |weights| {
                             for (step, [row, column], _) in steps {
-                                let tap = weights[row * kernel + column..].iter().step_by(kernel * kernel);
+                                let first = row * window.columns.kernel + column;
+                                let tap = weights[first..].iter().step_by(window.taps());
                                 tap.zip(to.by_ref().take(step.depth)).for_each(|(weight, to)| to.0[lane] = *weight);
                             }
                         });
@@ -170,7 +171,7 @@ impl Convolutions {
 
     /// The same weights for [`Convolutions::input_gradient`].
     pub(crate) fn pack_back(&self, weights: &[&[f32]]) -> Packed {
-        let (places, area, kernel) = (self.places(), self.slide.outputs().area(), self.slide.window.kernel);
+        let (places, area, window) = (self.places(), self.slide.outputs().area(), self.slide.window);
         let mut all = Vec::new();
         for phase in self.slide.phases() {
             for panel in panels(blocks(self.in_channels)) {
@@ -188,7 +189,8 @@ impl Convolutions {
                             self.weights_of(weights, (at, first + out), of, |weights| {
                                 for (tap, ([row, column], _)) in phase.taps.iter().enumerate() {
                                     let to = &mut packed[begin + (tap * depth + out) * panel.len() + in_panel].0;
-                                    let tap = weights[row * kernel + column..].iter().step_by(kernel * kernel);
+                                    let first = row * window.columns.kernel + column;
+                                    let tap = weights[first..].iter().step_by(window.taps());
                                     to.iter_mut().zip(tap).for_each(|(to, weight)| *to = *weight);
                                 }
                             });
@@ -256,8 +258,8 @@ impl Convolutions {
 
     /// The gradients of [`Convolutions::add_weight_sums`] in the order of each convolution's weight.
     pub(crate) fn weight_gradients(&self, sums: &[Lane]) -> Vec<Vec<f32>> {
-        let (kernel, per_group) = (self.slide.window.kernel, self.in_channels / self.groups);
-        let sizes = self.out_channels.iter().map(|out| out * per_group * kernel * kernel);
+        let (window, per_group) = (self.slide.window, self.in_channels / self.groups);
+        let sizes = self.out_channels.iter().map(|out| out * per_group * window.taps());
         let mut all: Vec<Vec<f32>> = sizes.map(|size| vec![0.0; size]).collect();
         let places = self.places();
         let mut rest = sums;
@@ -272,7 +274,8 @@ impl Convolutions {
                                 _ => self.weight_column(at, first + lane, of * LANES + channel),
                             };
                             if let Some(place) = channel_of_weight {
-                                let place = (((first + lane) * per_group + place) * kernel + row) * kernel + column;
+                                let tap = row * window.columns.kernel + column;
+                                let place = ((first + lane) * per_group + place) * window.taps() + tap;
                                 all[at][place] = sum.0[lane];
                             }
                         }

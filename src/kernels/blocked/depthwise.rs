@@ -46,10 +46,10 @@ impl Depthwise {
     }
 
     fn taps(&self) -> usize {
-        self.slide.window.kernel.pow(2)
+        self.slide.window.taps()
     }
 
-    /// Weights `[channels, 1, kernel, kernel]`.
+    /// Weights `[channels, 1, rows, columns]`.
     pub(crate) fn pack(&self, weight: &[f32], bias: Option<&[f32]>) -> PackedTaps {
         let biases = match bias {
             Some(bias) => lanes_of(bias, self.channels, 1),
@@ -77,14 +77,14 @@ impl Depthwise {
 
     /// One sample's gradient with respect to the input from its [`Slide::outputs`]; written, or added.
     pub(crate) fn input_gradient(&self, packed: &PackedTaps, frame: &[Lane], out: &mut [Lane], add: bool) {
-        let kernel = self.slide.window.kernel;
+        let columns = self.slide.window.columns.kernel;
         for phase in self.slide.phases() {
             let offsets: Vec<usize> = phase.taps.iter().map(|&(_, offset)| offset).collect();
             let planes = out.chunks_exact_mut(self.slide.input[0] * self.slide.input[1]);
             let frames = frame.chunks_exact(self.slide.outputs().area());
             for ((out, frame), taps) in planes.zip(frames).zip(packed.taps.chunks_exact(self.taps())) {
                 let weights: Vec<Lane> =
-                    phase.taps.iter().map(|&([row, column], _)| taps[row * kernel + column]).collect();
+                    phase.taps.iter().map(|&([row, column], _)| taps[row * columns + column]).collect();
                 run(&mut Sum {
                     offsets: &offsets,
                     weights: &weights,

@@ -1,15 +1,15 @@
 //! Where the taps of a sliding window lie, seen from its outputs and from its inputs.
 
 use super::dense::Lines;
-use crate::graph::Window;
+use crate::graph::{Side, Window};
 
 /// An image with margins on all sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     /// Rows and columns of the image.
     pub(crate) size: [usize; 2],
-    /// Pixels before the first row and column.
-    pub(crate) margin: usize,
+    /// Rows above and columns on the left of it.
+    pub(crate) margin: [usize; 2],
     /// Rows and columns with margins.
     pub(crate) sides: [usize; 2],
 }
@@ -17,7 +17,7 @@ pub(crate) struct Frame {
 impl Frame {
     /// No margins.
     pub(crate) fn bare(size: [usize; 2]) -> Self {
-        Self { size, margin: 0, sides: size }
+        Self { size, margin: [0; 2], sides: size }
     }
 
     /// Lanes of one block.
@@ -32,7 +32,7 @@ impl Frame {
 
     /// Lanes before the first pixel of the image.
     pub(crate) fn origin(self) -> usize {
-        self.margin * (self.sides[1] + 1)
+        self.margin[0] * self.sides[1] + self.margin[1]
     }
 }
 
@@ -60,71 +60,77 @@ impl Slide {
     /// # Panics
     /// If the image has no room for the window, which a graph's shapes exclude.
     pub(crate) fn new(window: Window, input: [usize; 2]) -> Self {
-        let output = input.map(|size| window.output(size).expect("a graph's window fits its image"));
+        let output = window.output(input).expect("a graph's window fits its image");
         Self { window, input, output }
     }
 
     /// The frame of the image that windows read.
     pub(crate) fn inputs(&self) -> Frame {
-        let margin = self.window.padding;
-        Frame { size: self.input, margin, sides: self.input.map(|size| size + 2 * margin) }
+        let margin = self.window.each(|side| side.padding);
+        let sides = [self.input[0] + 2 * margin[0], self.input[1] + 2 * margin[1]];
+        Frame { size: self.input, margin, sides }
     }
 
     /// The frame of the outputs that the way back reads.
     pub(crate) fn outputs(&self) -> Frame {
-        let reach = |axis: usize| {
-            let phases =
-                (0..self.window.stride.min(self.input[axis])).map(move |phase| (phase, self.count(phase, axis)));
-            phases.flat_map(move |(phase, count)| self.taps(phase).map(move |(_, at)| (at, at + count as isize)))
-        };
-        let all = || reach(0).map(|r| (r, self.output[0])).chain(reach(1).map(|r| (r, self.output[1])));
-        let before = all().map(|((first, _), _)| -first).max().unwrap_or(0).max(0);
-        let after = all().map(|((_, end), size)| end - size as isize).max().unwrap_or(0).max(0);
-        let sides = self.output.map(|size| size + (before + after) as usize);
-        Frame { size: self.output, margin: before as usize, sides }
+        // Rows or columns before the first output, and behind the last, that inputs of any phase are reached from.
+        let margins = [0, 1].map(|axis| {
+            let reach = (0..self.phases_along(axis)).flat_map(|phase| {
+                let count = self.count(phase, axis) as isize;
+                self.taps(axis, phase).map(move |(_, at)| [-at, at + count - self.output[axis] as isize])
+            });
+            reach.fold([0; 2], |most: [isize; 2], now| [most[0].max(now[0]), most[1].max(now[1])])
+        });
+        let sides = [0, 1].map(|axis| self.output[axis] + (margins[axis][0] + margins[axis][1]) as usize);
+        Frame { size: self.output, margin: margins.map(|[before, _]| before as usize), sides }
     }
 
     /// Taps by row and column, with the lanes from a window's own place in [`Slide::inputs`].
     pub(super) fn window_taps(&self) -> Vec<([usize; 2], usize)> {
-        let (kernel, dilation, pitch) = (self.window.kernel, self.window.dilation, self.inputs().sides[1]);
-        let all = (0..kernel).flat_map(|row| (0..kernel).map(move |column| [row, column]));
-        all.map(|tap| (tap, (tap[0] * pitch + tap[1]) * dilation)).collect()
+        let (Window { rows, columns }, pitch) = (self.window, self.inputs().sides[1]);
+        let all = (0..rows.kernel).flat_map(|row| (0..columns.kernel).map(move |column| [row, column]));
+        all.map(|tap| (tap, tap[0] * rows.dilation * pitch + tap[1] * columns.dilation)).collect()
     }
 
     /// How windows lie in [`Slide::inputs`] and in the map of the outputs.
     pub(super) fn lines(&self) -> Lines {
-        let ([rows, columns], stride) = (self.output, self.window.stride);
-        Lines { rows, columns, from: [stride * self.inputs().sides[1], stride], to: [columns, 1] }
+        let ([rows, columns], stride) = (self.output, self.window.each(|side| side.stride));
+        Lines { rows, columns, from: [stride[0] * self.inputs().sides[1], stride[1]], to: [columns, 1] }
     }
 
     /// The way back: for each phase, what reaches its inputs.
     pub(super) fn phases(&self) -> Vec<Phase> {
-        let (stride, frame) = (self.window.stride, self.outputs());
+        let (stride, frame) = (self.window.each(|side| side.stride), self.outputs());
         let phase = |[y, x]: [usize; 2]| {
-            let place = |at: isize| (at + frame.margin as isize) as usize;
-            let rows = self.taps(y);
-            let taps = rows.flat_map(|row| self.taps(x).map(move |column| (row, column)));
-            let taps = taps.map(|(row, column)| ([row.0, column.0], place(row.1) * frame.sides[1] + place(column.1)));
+            let place = |axis: usize, at: isize| (at + frame.margin[axis] as isize) as usize;
+            let taps = self.taps(0, y).flat_map(|row| self.taps(1, x).map(move |column| (row, column)));
+            let lane = |row: isize, column: isize| place(0, row) * frame.sides[1] + place(1, column);
+            let taps = taps.map(|(row, column)| ([row.0, column.0], lane(row.1, column.1)));
             let lines = Lines {
                 rows: self.count(y, 0),
                 columns: self.count(x, 1),
                 from: [frame.sides[1], 1],
-                to: [stride * self.input[1], stride],
+                to: [stride[0] * self.input[1], stride[1]],
             };
             Phase { taps: taps.collect(), lines, first: y * self.input[1] + x }
         };
-        let (rows, columns) = (stride.min(self.input[0]), stride.min(self.input[1]));
+        let (rows, columns) = (self.phases_along(0), self.phases_along(1));
         (0..rows).flat_map(|y| (0..columns).map(move |x| [y, x])).map(phase).collect()
+    }
+
+    /// Phases that have inputs, along an axis.
+    fn phases_along(&self, axis: usize) -> usize {
+        self.window.sides()[axis].stride.min(self.input[axis])
     }
 
     /// Inputs of a phase along an axis.
     fn count(&self, phase: usize, axis: usize) -> usize {
-        (self.input[axis] - phase).div_ceil(self.window.stride)
+        (self.input[axis] - phase).div_ceil(self.window.sides()[axis].stride)
     }
 
-    /// The taps that reach inputs of a phase, each with the first window that does.
-    fn taps(&self, phase: usize) -> impl Iterator<Item = (usize, isize)> + use<> {
-        let Window { kernel, stride, padding, dilation } = self.window;
+    /// The taps of an axis that reach inputs of a phase, each with the first window that does.
+    fn taps(&self, axis: usize, phase: usize) -> impl Iterator<Item = (usize, isize)> + use<> {
+        let Side { kernel, stride, padding, dilation } = self.window.sides()[axis];
         (0..kernel).filter_map(move |tap| {
             let at = (phase + padding) as isize - (tap * dilation) as isize;
             (at.rem_euclid(stride as isize) == 0).then(|| (tap, at.div_euclid(stride as isize)))

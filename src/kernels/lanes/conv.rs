@@ -5,10 +5,10 @@
 //! those that a ReLU made zero: for the weights they are factors, for the input the ReLU's gradient is zero there.
 
 use super::super::vector::run_widest;
-use super::super::windows;
+use super::super::{place, windows};
 use super::tiles::{Entry, InputSums, Pixels, WeightSums, line_width, lines_together};
 use super::{Cotangent, Dims, Lane, Map, Sum};
-use crate::graph::Window;
+use crate::graph::{Side, Window};
 use candle_core::Result;
 use std::ops::Range;
 
@@ -34,11 +34,11 @@ pub(crate) struct LaneConv {
     input: [usize; 2],
     output: [usize; 2],
     /// Rows and columns of zeros before a padded plane, its rows' length, and its lanes.
-    margin: usize,
+    margin: [usize; 2],
     pitch: usize,
     area: usize,
-    /// The smallest place of a pixel within its phase.
-    first: usize,
+    /// The smallest place of a row and of a column within its phase.
+    first: [usize; 2],
     phases: Vec<Phase>,
     /// For each weight of one input channel of a group, in the order of the tiles: its place among the weights of
     /// the group.
@@ -89,12 +89,15 @@ impl LaneConv {
     pub(crate) fn new(window: Window, groups: usize, input: [usize; 3], out_channels: usize) -> Result<Self> {
         let [channels, height, width] = input;
         let (rows, columns) = windows(window, height, width)?;
-        let (outs, ins, kernel) = (out_channels / groups, channels / groups, window.kernel);
-        let place = |tap: usize| (tap * window.dilation % window.stride, tap * window.dilation / window.stride);
-        let first = window.padding / window.stride;
-        let margin = place(kernel - 1).1.saturating_sub(first);
-        let side = |size: usize, windows: usize| windows.max((size - 1 + window.padding) / window.stride + 1) + margin;
-        let (pitch, area) = (side(width, columns), side(width, columns) * side(height, rows));
+        let (outs, ins, [kernel_rows, kernel_columns]) = (out_channels / groups, channels / groups, window.kernel());
+        let first = window.each(|side| side.padding / side.stride);
+        let before = |side: Side| place(side, side.kernel - 1).1.saturating_sub(side.padding / side.stride);
+        let margin = window.each(before);
+        let reach = |side: Side, size: usize, windows: usize| {
+            windows.max((size - 1 + side.padding) / side.stride + 1) + before(side)
+        };
+        let pitch = reach(window.columns, width, columns);
+        let area = pitch * reach(window.rows, height, rows);
         let mut conv = Self {
             window,
             groups,
@@ -107,12 +110,15 @@ impl LaneConv {
             area,
             first,
             phases: vec![],
-            order: Vec::with_capacity(outs * kernel * kernel),
+            order: Vec::with_capacity(outs * window.taps()),
         };
-        let on = |phase: usize| (0..kernel).filter(|&tap| place(tap).0 == phase).collect::<Vec<_>>();
-        let back = |tap: usize| margin + first - place(tap).1;
-        for (row, column) in (0..window.stride).flat_map(|row| (0..window.stride).map(move |column| (row, column))) {
-            let (row_taps, column_taps) = (on(row), on(column));
+        let on =
+            |side: Side, phase: usize| (0..side.kernel).filter(|&tap| place(side, tap).0 == phase).collect::<Vec<_>>();
+        let back_row = |tap: usize| margin[0] + first[0] - place(window.rows, tap).1;
+        let back = |tap: usize| margin[1] + first[1] - place(window.columns, tap).1;
+        let [of_rows, of_columns] = window.each(|side| side.stride);
+        for (row, column) in (0..of_rows).flat_map(|row| (0..of_columns).map(move |column| (row, column))) {
+            let (row_taps, column_taps) = (on(window.rows, row), on(window.columns, column));
             if row_taps.is_empty() || column_taps.is_empty() {
                 continue;
             }
@@ -130,10 +136,10 @@ impl LaneConv {
                     let start = conv.order.len();
                     for [out, row_tap] in now {
                         // The last tap meets the first window.
-                        let taps = columns.iter().rev().map(|column| row_tap * kernel + column);
-                        conv.order.extend(taps.map(|tap| out * ins * kernel * kernel + tap));
+                        let taps = columns.iter().rev().map(|column| row_tap * kernel_columns + column);
+                        conv.order.extend(taps.map(|tap| out * ins * kernel_rows * kernel_columns + tap));
                     }
-                    let at = |[out, tap]: &[usize; 2]| out * area + back(*tap) * pitch + back(columns[run - 1]);
+                    let at = |[out, tap]: &[usize; 2]| out * area + back_row(*tap) * pitch + back(columns[run - 1]);
                     tiles.push(Tile { lines: now.iter().map(at).collect(), width: run, start });
                     rest = later;
                 }
@@ -152,7 +158,7 @@ impl LaneConv {
         Self::new(window, channels, [channels, height, width], channels)
     }
 
-    /// The gradient with respect to the weights, `[out_channels · in_channels / groups · kernel²]`; that with
+    /// The gradient with respect to the weights, `[out_channels · in_channels / groups · taps]`; that with
     /// respect to the input is added to `sum`, where there is one, for the pixels of `mask`.
     pub(crate) fn gradients(
         &self,
@@ -178,7 +184,7 @@ impl LaneConv {
 
     /// The place among the weights of each weight in the order of groups, input channels and tiles.
     fn places(&self) -> impl Iterator<Item = usize> + '_ {
-        let taps = self.window.kernel * self.window.kernel;
+        let taps = self.window.taps();
         let of_group = self.outs * self.ins * taps;
         let channels = (0..self.groups).flat_map(move |group| (0..self.ins).map(move |channel| (group, channel)));
         channels.flat_map(move |(group, channel)| {
@@ -201,7 +207,8 @@ impl LaneConv {
         for sample in 0..batch {
             for group in 0..self.groups {
                 for (channel, to) in frame.chunks_mut(self.area).enumerate() {
-                    let (channel, to) = (group * self.outs + channel, &mut to[self.margin * (self.pitch + 1)..]);
+                    let (channel, to) =
+                        (group * self.outs + channel, &mut to[self.margin[0] * self.pitch + self.margin[1]..]);
                     match work.shares {
                         Some(shares) => work.grad.write_scaled(sample, channel, shares, to, self.pitch),
                         None => work.grad.write_plane(sample, channel, to, self.pitch, false),
@@ -260,26 +267,27 @@ impl LaneConv {
     /// Lists the pixels of a group's planes that count.
     fn count(&self, input: &[f32], counts: impl Fn(f32) -> bool, counted: &mut Counted) {
         let [height, width] = self.input;
-        let Window { stride, padding, .. } = self.window;
+        let Window { rows, columns } = self.window;
         // One more, since each pixel is written before it is known to count.
         counted.entries.resize(self.phases.len() * input.len() + 1, Entry::default());
         counted.runs.clear();
         let mut used = 0;
         for phase in &self.phases {
-            let start = |phase: usize| (phase + stride * padding - padding) % stride;
+            let start = |side: Side, phase: usize| (phase + side.stride * side.padding - side.padding) % side.stride;
+            let (first_row, first_column) = (start(rows, phase.row), start(columns, phase.column));
+            let column = (first_column + columns.padding) / columns.stride - self.first[1];
             for plane in input.chunks(height * width) {
                 let begin = used;
-                for y in (start(phase.row)..height).step_by(stride) {
-                    let column = (start(phase.column) + padding) / stride - self.first;
-                    let base = ((y + padding) / stride - self.first) * self.pitch + column;
+                for y in (first_row..height).step_by(rows.stride) {
+                    let base = ((y + rows.padding) / rows.stride - self.first[0]) * self.pitch + column;
                     let pixels = (y * width..).zip(&plane[y * width..][..width]);
                     let mut list = |(base, (pixel, &value)): (usize, (usize, &f32))| {
                         counted.entries[used] = Entry { base: base as u32, pixel: pixel as u32, value };
                         used += usize::from(counts(value));
                     };
-                    match stride {
+                    match columns.stride {
                         1 => (base..).zip(pixels).for_each(list),
-                        _ => (base..).zip(pixels.skip(start(phase.column)).step_by(stride)).for_each(&mut list),
+                        stride => (base..).zip(pixels.skip(first_column).step_by(stride)).for_each(&mut list),
                     }
                 }
                 counted.runs.push(begin..used);

@@ -5,7 +5,7 @@ use super::{LayerGradient, Pass};
 use crate::graph::{Activation, BATCH_NORM_EPS, NodeId, Op, Role, Shape};
 use crate::kernels;
 use crate::network::WeightsError;
-use crate::network::forward::uncrop;
+use crate::network::forward::pad;
 use candle_core::{D, Tensor};
 
 /// The cotangents of the nodes that were reached and not yet passed.
@@ -124,7 +124,7 @@ pub(super) fn rule(pass: &Pass, id: NodeId, cotangent: &Tensor) -> Result<Handed
             let share = (cotangent / (height * width) as f64)?.reshape((maps, channels, 1, 1))?;
             add(from, share.broadcast_as((maps, channels, height, width))?.contiguous()?);
         }
-        Op::Crop => add(from, uncrop(cotangent)?),
+        Op::Pad(margins) => add(from, pad(cotangent, margins.back())?),
         Op::Softmax => {
             let y = pass.activations.of(id);
             let weighted = kernels::times_shared(cotangent, y)?;

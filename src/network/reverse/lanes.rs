@@ -88,7 +88,7 @@ impl Lanes {
                 });
             }
             // Seldom or small.
-            Op::Linear { .. } | Op::Mul | Op::Concat | Op::Softmax | Op::Crop => {
+            Op::Linear { .. } | Op::Mul | Op::Concat | Op::Softmax | Op::Pad(_) => {
                 let (parts, of_weight) = folded::rule(pass, id, &self.fold(pass, id, &cotangent)?)?;
                 for (to, part) in parts {
                     self.add(to, &unfold(&part, self.count, dims(pass, to))?);

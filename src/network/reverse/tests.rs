@@ -1,7 +1,7 @@
 //! The lanes against the folded cotangents, both against slopes, and the same bits on any number of threads.
 
 use super::{LayerGradient, PerSampleGradients, lanes};
-use crate::graph::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Role, Shape, Window};
+use crate::graph::{Activation, Conv2d, Graph, GraphBuilder, Margins, NodeId, Op, Role, Shape, Window};
 use crate::network::{Mode, Weights, forward};
 use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
@@ -95,7 +95,7 @@ impl Net {
 pub(in crate::network) fn every_operator() -> Graph {
     let mut net = Net(GraphBuilder::new(Shape::map(3, 13, 10)), 0);
     let input = net.0.input();
-    let window = |kernel, stride, padding, dilation| Window { kernel, stride, padding, dilation };
+    let window = |kernel, stride, padding, dilation| Window::new([kernel; 2], [stride; 2], [padding; 2], [dilation; 2]);
     let stem = net.conv(input, 6, Window::same(3, 1), 1);
     let relu = net.act(Activation::Relu, stem);
     let dense = net.conv(relu, 6, Window::same(3, 1), 1);
@@ -117,9 +117,16 @@ pub(in crate::network) fn every_operator() -> Graph {
     let wide = net.conv(swish, 5, window(7, 3, 3, 1), 1);
     let odd = net.conv(swish, 5, window(2, 2, 2, 3), 1);
     let pooled = net.op(Op::AvgPool(Window::same(3, 2)), &[dilated]);
-    let most = net.op(Op::MaxPool(window(2, 2, 0, 1)), &[dilated]);
-    let cropped = net.op(Op::Crop, &[wide]);
+    let cropped = net.op(Op::Pad(Margins::CROP), &[wide]);
     let cropped = net.op(Op::GlobalAvgPool, &[cropped]);
+    let flat = net.conv(relu6, 6, Window::new([1, 7], [1, 2], [0, 3], [1; 2]), 1);
+    let tall = net.conv(flat, 6, Window::new([3, 1], [2, 1], [2, 0], [2, 1]), 6);
+    let uneven = net.op(Op::Pad(Margins::new([-1, 2], [3, -1])), &[tall]);
+    let uneven = net.conv(uneven, 4, Window::new([2, 3], [2, 1], [1, 0], [1, 2]), 2);
+    let average = net.op(Op::AvgPool(Window::new([3, 1], [1; 2], [1, 0], [1; 2])), &[uneven]);
+    let most = net.op(Op::MaxPool(Window::new([1, 2], [2, 1], [0, 1], [1; 2])), &[average]);
+    let uneven = net.op(Op::GlobalAvgPool, &[most]);
+    let most = net.op(Op::MaxPool(window(2, 2, 0, 1)), &[dilated]);
     let halves = [net.op(Op::GlobalAvgPool, &[pooled]), net.op(Op::GlobalAvgPool, &[most])];
     let gate = net.op(Op::AvgPool(window(5, 5, 0, 1)), &[dilated]);
     let gate = net.conv(gate, 4, Window::same(1, 1), 1);
@@ -130,7 +137,7 @@ pub(in crate::network) fn every_operator() -> Graph {
     let squared = net.op(Op::Mul, &[gated, gated]);
     let squared = net.op(Op::GlobalAvgPool, &[squared]);
     let (wide, odd) = (net.op(Op::GlobalAvgPool, &[wide]), net.op(Op::GlobalAvgPool, &[odd]));
-    let joined = net.op(Op::Concat, &[halves[0], wide, halves[1], squared, odd, cropped]);
+    let joined = net.op(Op::Concat, &[halves[0], wide, halves[1], squared, odd, cropped, uneven]);
     let dropped = net.op(Op::Dropout { probability: 0.2 }, &[joined]);
     let hidden = net.op(Op::Linear { out_features: 7, bias: true }, &[dropped]);
     let hidden = net.act(Activation::Relu, hidden);
@@ -158,7 +165,7 @@ fn gradients_are_the_slopes() {
     let depthwise = net.conv(swish, 4, Window::same(3, 2), 4);
     let shortcut = net.act(Activation::HardSigmoid, stem);
     let shortcut = net.op(Op::AvgPool(Window::same(3, 2)), &[shortcut]);
-    let cropped = net.op(Op::Crop, &[stem]);
+    let cropped = net.op(Op::Pad(Margins::CROP), &[stem]);
     let cropped = net.conv(cropped, 4, Window::same(2, 2), 1);
     let sum = net.op(Op::Add, &[depthwise, shortcut, cropped]);
     let pooled = net.op(Op::GlobalAvgPool, &[sum]);

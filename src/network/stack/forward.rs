@@ -4,7 +4,7 @@ use super::Stack;
 use super::tables::{Pixels, Rows, Source, sides};
 use crate::graph::{BATCH_NORM_EPS, Op};
 use crate::network::WeightsError;
-use crate::network::forward::{apply, crop};
+use crate::network::forward::{apply, pad};
 use candle_core::{Result, Tensor};
 
 /// What is known of a stack while it runs.
@@ -106,9 +106,9 @@ impl Forwarded {
             }
             Op::GlobalAvgPool => operand(0)?.reshape((rows, channels, samples, group.operands[0].pixels()))?.mean(3)?,
             Op::Softmax => candle_nn::ops::softmax(&operand(0)?, 1)?,
-            Op::Crop => {
+            Op::Pad(margins) => {
                 let (height, width) = sides(group.operands[0]);
-                crop(&operand(0)?.reshape((rows, channels * samples, height, width))?)?
+                pad(&operand(0)?.reshape((rows, channels * samples, height, width))?, margins)?
             }
             Op::Zero => Tensor::zeros((rows, channels, samples * pixels), stack.input.dtype(), &stack.device)?,
         };

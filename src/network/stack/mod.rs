@@ -155,7 +155,7 @@ pub fn stacked_bytes(graph: &Graph, samples: usize, batches: usize, reverse: boo
         let (maps, channels) = (from.elements() + node.shape.elements(), from.channels());
         match node.op {
             Op::Conv2d(Conv2d { window, .. }) | Op::MaxPool(window) | Op::AvgPool(window) => {
-                let taps = 2 * window.kernel.pow(2);
+                let taps = 2 * window.taps();
                 let back = node.shape.channels() * from.pixels().max(node.shape.pixels());
                 (taps * channels * node.shape.pixels(), taps * back + maps)
             }

@@ -6,7 +6,7 @@ use super::forward::{Forwarded, by_tap, planes};
 use super::tables::{Taken, sides};
 use crate::graph::{Conv2d, Op, Window};
 use crate::network::WeightsError;
-use crate::network::forward::uncrop;
+use crate::network::forward::pad;
 use crate::network::reverse::slope;
 use candle_core::{Result, Tensor};
 
@@ -170,10 +170,10 @@ fn rule(stack: &Stack, known: &Forwarded, at: usize, cotangent: &Tensor) -> Resu
             let wide = share.broadcast_as((rows, channels, samples * samples, pixels))?;
             vec![Some(together(wide.contiguous()?)?)]
         }
-        Op::Crop => {
+        Op::Pad(margins) => {
             let (height, width) = sides(group.shape);
             let maps = cotangent.reshape((rows, channels * samples * samples, height, width))?;
-            vec![Some(uncrop(&maps)?.reshape((rows, channels, ()))?)]
+            vec![Some(pad(&maps, margins.back())?.reshape((rows, channels, ()))?)]
         }
         Op::Softmax => {
             let y = shared(known.value(at))?;

@@ -3,7 +3,7 @@
 
 use super::plan::{Group, Piece, Plan};
 use super::{Member, WeightsError};
-use crate::graph::{Op, Role, Shape, Window};
+use crate::graph::{Op, Role, Shape, Side, Window};
 use candle_core::{Device, Tensor};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -116,12 +116,12 @@ impl Tables {
 
     /// The pixels that windows on maps of `size` meet; none where each meets the pixel of its own place alone.
     pub(super) fn met(&self, window: Window, size: Shape) -> Option<&Pixels> {
-        (!is_pointwise(window)).then(|| &self.windows[&(window, size)].met)
+        (!window.is_pointwise()).then(|| &self.windows[&(window, size)].met)
     }
 
     /// The windows that meet the pixels, for each tap; none where each is met by the window of its own place alone.
     pub(super) fn by(&self, window: Window, size: Shape) -> Option<&Pixels> {
-        (!is_pointwise(window)).then(|| &self.windows[&(window, size)].by)
+        (!window.is_pointwise()).then(|| &self.windows[&(window, size)].by)
     }
 
     /// As [`Self::by`], where each tap has windows of its own, those of one tap behind those of the other.
@@ -136,10 +136,6 @@ fn window(op: &Op) -> Option<Window> {
         Op::MaxPool(window) | Op::AvgPool(window) => Some(*window),
         _ => None,
     }
-}
-
-fn is_pointwise(window: Window) -> bool {
-    (window.kernel, window.stride, window.padding) == (1, 1, 0)
 }
 
 /// One over the pixels of the map in each window.
@@ -159,14 +155,15 @@ pub(super) fn sides(shape: Shape) -> (usize, usize) {
 /// For each tap the pixel that each window meets; in the padding, the one behind the last.
 fn met(window: Window, from: Shape, to: Shape) -> Vec<Vec<u32>> {
     let ((height, width), (rows, columns)) = (sides(from), sides(to));
-    let along = |tap: usize, at: usize, size: usize| {
-        (at * window.stride + tap * window.dilation).checked_sub(window.padding).filter(|&pixel| pixel < size)
+    let along = |side: Side, tap: usize, at: usize, size: usize| {
+        (at * side.stride + tap * side.dilation).checked_sub(side.padding).filter(|&pixel| pixel < size)
     };
     let pixel = |tap: (usize, usize), at: usize| {
-        let (y, x) = (along(tap.0, at / columns, height), along(tap.1, at % columns, width));
+        let y = along(window.rows, tap.0, at / columns, height);
+        let x = along(window.columns, tap.1, at % columns, width);
         y.zip(x).map_or(height * width, |(y, x)| y * width + x) as u32
     };
-    let taps = (0..window.kernel).flat_map(|i| (0..window.kernel).map(move |j| (i, j)));
+    let taps = (0..window.rows.kernel).flat_map(|i| (0..window.columns.kernel).map(move |j| (i, j)));
     taps.map(|tap| (0..rows * columns).map(|at| pixel(tap, at)).collect()).collect()
 }
 
@@ -191,8 +188,8 @@ fn of_group(
             (0..batches).for_each(|_| numbers.extend(&values));
         }
         let dims = match (group.op, &parameter.dims[..]) {
-            (Op::Conv2d(conv), &[out, per_group, kernel, _]) => {
-                vec![rows, conv.groups, out / conv.groups, per_group * kernel * kernel]
+            (Op::Conv2d(conv), &[out, per_group, kernel_rows, kernel_columns]) => {
+                vec![rows, conv.groups, out / conv.groups, per_group * kernel_rows * kernel_columns]
             }
             (_, &[out, inputs]) => vec![rows, out, inputs],
             (_, dims) => vec![rows, dims.iter().product(), 1],

@@ -1,7 +1,7 @@
 //! The steps of a [`Plan`], one after the other, each over all samples in parallel.
 
 use super::plan::{Kind, Plan, View};
-use super::pooling::{add_product, crop, maxima, move_channels, shares, sigmoid, softmax};
+use super::pooling::{add_product, maxima, move_channels, pad, shares, sigmoid, softmax};
 use super::values::{Normal, Values, cleared, for_each_sample, parts};
 use super::{Factor, Parameters};
 use crate::graph::{BATCH_NORM_EPS, Conv2d, NodeId};
@@ -199,9 +199,10 @@ fn evaluate(
             moments(seen, pixels_of(0), &mut scratch.other);
             maps[0].iter_mut().zip(scratch.other.chunks(2)).for_each(|(to, moments)| *to = moments[0]);
         }),
-        Kind::Crop => each(&|scratch, sample, maps| {
+        Kind::Pad(margins) => each(&|scratch, sample, maps| {
             let seen = values.framed(plan, step.inputs[0], sample, bare(0), &mut scratch.frame);
-            crop(seen, size(0), maps[0]);
+            maps[0].fill(Lane::default());
+            pad(seen, size(0), margins, maps[0], false);
         }),
         Kind::Softmax | Kind::Sigmoid => each(&|_, sample, maps| {
             write_view(view(sample, 0), pixels, bare(0), maps[0], false);

@@ -3,12 +3,11 @@
 use super::forward::Context;
 use super::plan::{Kind, View};
 use super::pooling::{
-    add_dot, add_product, add_sigmoid_gradient, add_softmax_gradient, add_uncropped, maxima_gradient, move_channels,
-    shares,
+    add_dot, add_product, add_sigmoid_gradient, add_softmax_gradient, maxima_gradient, move_channels, pad, shares,
 };
 use super::reverse::{Found, State};
 use super::values::cleared;
-use crate::graph::NodeId;
+use crate::graph::{Margins, NodeId};
 use crate::kernels::blocked::{
     Convolutions, Depthwise, Frame, Memory, Packed, PackedTaps, Slide, Term, WeightPlan, scale_pixels, write_terms,
     write_view,
@@ -49,7 +48,7 @@ pub(super) enum Part {
         step: usize,
         first: usize,
     },
-    Crop(usize),
+    Pad(usize, Margins),
     Softmax(usize),
     Sigmoid(usize),
     Factor(usize, NodeId),
@@ -106,7 +105,7 @@ impl Part {
                 let first = of.inputs[..operand].iter().map(|view| context.plan.steps[view.map].channels).sum();
                 Self::Concat { step, first }
             }
-            Kind::Crop => Self::Crop(step),
+            Kind::Pad(margins) => Self::Pad(step, margins),
             Kind::Softmax => Self::Softmax(step),
             Kind::Sigmoid => Self::Sigmoid(step),
             Kind::Factor(node) => Self::Factor(step, node),
@@ -259,7 +258,9 @@ impl Part {
                     out.iter_mut().for_each(|out| out.0.iter_mut().zip(g).for_each(|(out, g)| *out += g));
                 }
             }
-            Self::Crop(step) => add_uncropped(gradient(*step, outputs), seen.size, out),
+            Self::Pad(step, margins) => {
+                pad(gradient(*step, outputs), plan.steps[*step].size, margins.back(), out, true);
+            }
             Self::Product { step, other } => {
                 let of_other = &plan.steps[other.map];
                 let factor = state.values.framed(plan, *other, sample, bare_of(other.map), inputs);

@@ -3,7 +3,7 @@
 //! Normalisation and activations have no maps of their own. A [`View`] names the map that they are of, and whoever reads it
 //! does their arithmetic on the way. Convolutions that see the same view with the same window are one step.
 
-use crate::graph::{Activation, Conv2d, Graph, NodeId, Op, Shape, Window};
+use crate::graph::{Activation, Conv2d, Graph, Margins, NodeId, Op, Shape, Window};
 use std::collections::HashMap;
 
 /// A step's map as an operator sees it.
@@ -40,7 +40,7 @@ pub(super) enum Kind {
     AvgPool(Window),
     GlobalAvgPool,
     Softmax,
-    Crop,
+    Pad(Margins),
     Sigmoid,
     /// A view that is written down.
     Copy,
@@ -54,7 +54,9 @@ impl Kind {
     pub(super) fn name(self) -> String {
         let window = |name: &str, window: Window, groups: usize| {
             let depthwise = if groups > 1 { "depthwise " } else { "" };
-            format!("{depthwise}{name} {0}x{0}, stride {1}", window.kernel, window.stride)
+            let [kernel, stride] = [window.kernel(), window.each(|side| side.stride)];
+            let stride = if stride[0] == stride[1] { format!("{}", stride[0]) } else { format!("{stride:?}") };
+            format!("{depthwise}{name} {}x{}, stride {stride}", kernel[0], kernel[1])
         };
         match self {
             Self::Dense(_, conv) => window("convolution", conv.window, 1),
@@ -62,6 +64,7 @@ impl Kind {
             Self::MaxPool(of) => window("max pool", of, 1),
             Self::AvgPool(of) => window("average pool", of, 1),
             Self::Factor(_) => "factor".into(),
+            Self::Pad(_) => "pad".into(),
             other => format!("{other:?}").to_lowercase(),
         }
     }
@@ -158,21 +161,23 @@ impl Plan {
                 }
             }
             Op::Linear { out_features, bias } => {
-                let window = Window { kernel: 1, stride: 1, padding: 0, dilation: 1 };
-                Kind::Dense(id, Conv2d { out_channels: out_features, window, groups: 1, bias })
+                Kind::Dense(id, Conv2d { out_channels: out_features, window: Window::same(1, 1), groups: 1, bias })
             }
             Op::Add => Kind::Add,
             Op::Mul => Kind::Mul,
             Op::Concat => Kind::Concat,
             Op::MaxPool(window) => Kind::MaxPool(window),
             // A window as large as the map is how gates pool.
-            Op::AvgPool(window) if window.padding == 0 && self.steps[operands[0].map].size == [window.kernel; 2] => {
+            Op::AvgPool(window)
+                if window.each(|side| side.padding) == [0; 2]
+                    && self.steps[operands[0].map].size == window.kernel() =>
+            {
                 Kind::GlobalAvgPool
             }
             Op::AvgPool(window) => Kind::AvgPool(window),
             Op::GlobalAvgPool => Kind::GlobalAvgPool,
             Op::Softmax => Kind::Softmax,
-            Op::Crop => Kind::Crop,
+            Op::Pad(margins) => Kind::Pad(margins),
             Op::Zero => {
                 operands.clear();
                 Kind::Zero

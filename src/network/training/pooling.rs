@@ -1,14 +1,15 @@
 //! What steps do beside convolutions: pooling, products, concatenation and softmax, one sample at a time.
 
+use crate::graph::{Margins, Window};
 use crate::kernels::blocked::{Frame, Slide};
 use crate::kernels::lanes::{LANES, Lane};
 
 /// One over the pixels of each window; margins do not count.
 pub(super) fn shares(slide: &Slide) -> Vec<f32> {
-    let window = slide.window;
     let count = |axis: usize, at: usize| {
-        let pixel = |tap: &usize| (at * window.stride + tap).checked_sub(window.padding);
-        (0..window.kernel).filter(|tap| pixel(tap).is_some_and(|pixel| pixel < slide.input[axis])).count()
+        let side = slide.window.sides()[axis];
+        let pixel = |tap: &usize| (at * side.stride + tap).checked_sub(side.padding);
+        (0..side.kernel).filter(|tap| pixel(tap).is_some_and(|pixel| pixel < slide.input[axis])).count()
     };
     let [rows, columns] = slide.output;
     let all = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
@@ -22,11 +23,11 @@ fn exceeds(x: f32, max: f32) -> bool {
 
 /// Calls with each window's place in the map of the outputs and its taps' places in the frame, in reading order.
 fn for_each_window(slide: &Slide, mut f: impl FnMut(usize, &mut dyn Iterator<Item = usize>)) {
-    let (kernel, stride, pitch) = (slide.window.kernel, slide.window.stride, slide.inputs().sides[1]);
+    let (Window { rows: of_rows, columns: of_columns }, pitch) = (slide.window, slide.inputs().sides[1]);
     let [rows, columns] = slide.output;
     for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
-        let first = (row * pitch + column) * stride;
-        let mut taps = (0..kernel).flat_map(|y| (0..kernel).map(move |x| first + y * pitch + x));
+        let first = row * of_rows.stride * pitch + column * of_columns.stride;
+        let mut taps = (0..of_rows.kernel).flat_map(|y| (0..of_columns.kernel).map(move |x| first + y * pitch + x));
         f(row * columns + column, &mut taps);
     }
 }
@@ -68,8 +69,8 @@ pub(super) fn maxima_gradient(slide: &Slide, frame: &[Lane], gradient: &[Lane], 
 
 /// The image's pixel at a place of the frame; none in the margins.
 fn pixel(frame: Frame, place: usize) -> Option<usize> {
-    let row = (place / frame.sides[1]).checked_sub(frame.margin).filter(|&row| row < frame.size[0])?;
-    let column = (place % frame.sides[1]).checked_sub(frame.margin).filter(|&column| column < frame.size[1])?;
+    let row = (place / frame.sides[1]).checked_sub(frame.margin[0]).filter(|&row| row < frame.size[0])?;
+    let column = (place % frame.sides[1]).checked_sub(frame.margin[1]).filter(|&column| column < frame.size[1])?;
     Some(row * frame.size[1] + column)
 }
 
@@ -113,21 +114,27 @@ pub(super) fn move_channels(
     }
 }
 
-/// The blocks of a map of `size` without their first row and column.
-pub(super) fn crop(map: &[Lane], size: [usize; 2], out: &mut [Lane]) {
-    for (out, map) in out.chunks_exact_mut((size[0] - 1) * (size[1] - 1)).zip(map.chunks_exact(size[0] * size[1])) {
-        let rows = out.chunks_exact_mut(size[1] - 1).zip(map.chunks_exact(size[1]).skip(1));
-        rows.for_each(|(out, row)| out.copy_from_slice(&row[1..]));
-    }
-}
-
-/// Adds the way back through [`crop`] to the gradient of a map of `size`.
-pub(super) fn add_uncropped(gradient: &[Lane], size: [usize; 2], out: &mut [Lane]) {
-    let cropped = gradient.chunks_exact((size[0] - 1) * (size[1] - 1));
-    for (out, gradient) in out.chunks_exact_mut(size[0] * size[1]).zip(cropped) {
-        let rows = out.chunks_exact_mut(size[1]).skip(1).zip(gradient.chunks_exact(size[1] - 1));
-        for (out, g) in rows.flat_map(|(out, row)| out[1..].iter_mut().zip(row)) {
-            (0..LANES).for_each(|lane| out.0[lane] += g.0[lane]);
+/// Writes or adds the blocks of a map of `size` with margins around it, or without what they cut off; zeros stay as they are.
+/// With [`Margins::back`] it is the gradient's way.
+pub(super) fn pad(map: &[Lane], size: [usize; 2], margins: Margins, out: &mut [Lane], add: bool) {
+    let to = margins.output(size).expect("a graph's margins leave a map");
+    // Of both sides: the first pixel that is kept, where it lies, and how many are.
+    let kept = [0, 1].map(|axis| {
+        let (before, after) = (margins.before[axis], margins.after[axis]);
+        let cut = before.min(0).unsigned_abs();
+        (cut, before.max(0).unsigned_abs(), size[axis] - cut - after.min(0).unsigned_abs())
+    });
+    let [(y, to_y, rows), (x, to_x, columns)] = kept;
+    for (out, map) in out.chunks_exact_mut(to[0] * to[1]).zip(map.chunks_exact(size[0] * size[1])) {
+        let lines = out.chunks_exact_mut(to[1]).skip(to_y).zip(map.chunks_exact(size[1]).skip(y)).take(rows);
+        for (out, line) in lines {
+            let (out, line) = (&mut out[to_x..][..columns], &line[x..][..columns]);
+            match add {
+                false => out.copy_from_slice(line),
+                true => out.iter_mut().zip(line).for_each(|(out, from)| {
+                    (0..LANES).for_each(|lane| out.0[lane] += from.0[lane]);
+                }),
+            }
         }
     }
 }

@@ -94,7 +94,7 @@ fn every_operator_has_candles_gradients() {
 /// A window of every kind on channels that fill no block, one, and several panels of blocks.
 #[test]
 fn convolutions_have_candles_gradients() {
-    let window = |kernel, stride, padding, dilation| Window { kernel, stride, padding, dilation };
+    let window = |kernel, stride, padding, dilation| Window::new([kernel; 2], [stride; 2], [padding; 2], [dilation; 2]);
     let cases = [
         (3, 16, 1, Window::same(3, 1), [9, 8]),
         (16, 48, 1, Window::same(3, 1), [7, 7]),
@@ -109,6 +109,12 @@ fn convolutions_have_candles_gradients() {
         (37, 37, 37, Window::same(5, 2), [11, 13]),
         (16, 16, 16, window(3, 1, 2, 2), [16, 16]),
         (9, 9, 9, window(7, 3, 3, 1), [23, 9]),
+        (20, 18, 1, Window::new([1, 7], [1; 2], [0, 3], [1; 2]), [6, 9]),
+        (17, 40, 1, Window::new([3, 1], [2, 1], [1, 0], [2, 1]), [11, 5]),
+        (24, 24, 24, Window::new([1, 9], [1, 2], [0, 8], [1, 2]), [1, 33]),
+        (16, 16, 16, Window::new([5, 2], [1, 3], [4, 0], [2, 4]), [9, 14]),
+        (12, 8, 4, Window::new([2, 3], [3, 1], [1, 0], [1, 2]), [8, 10]),
+        (5, 33, 1, Window::new([4, 1], [2, 5], [3, 2], [1; 2]), [7, 8]),
     ];
     for (channels, out_channels, groups, of, [height, width]) in cases {
         let (mut net, input) = Net::new(Shape::map(channels, height, width));
