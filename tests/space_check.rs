@@ -33,6 +33,10 @@ fn a_space_shows_its_members() {
     }
     assert!(place.run(&["space", "check", "tinybench", "--layers"]).stdout.contains("head.linear"));
 
+    let said = place.run(&["space", "check", "regnet", "--svg", "random.svg"]);
+    let drawn = std::fs::read_to_string(place.path("random.svg")).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+    assert!(drawn.starts_with("<svg ") && drawn.contains("stage0.layer0"), "{drawn}");
+
     let said = place.run(&["space", "check", "nosuch.yaml"]);
     assert_eq!(said.code, Some(2), "{said:?}");
 }

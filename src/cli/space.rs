@@ -3,17 +3,19 @@
 use super::network::{SpaceArgs, input_error};
 use super::{print, print_json};
 use crate::device::{self, HardwareProfile, Job, OpenOptions};
+use crate::files;
 use crate::genotype::Genotype;
-use crate::graph::{Cost, Graph, NodeId, Op, Window};
+use crate::graph::{Cost, Graph, NodeId};
 use crate::latency::Protocol;
 use crate::network::{Init, Weights};
 use crate::onnx::{self, ExportOptions, Metadata};
+use crate::report::drawing;
 use crate::space::{Scale, SearchSpace};
 use comfy_table::Table;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Networks that may be dead before there is none to be shown.
 const DRAWS: usize = 1000;
@@ -39,6 +41,9 @@ enum Command {
         /// Show the random member layer by layer
         #[arg(long)]
         layers: bool,
+        /// Draw the random member's operators into this SVG file
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -59,7 +64,7 @@ struct Tried {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let Command::Check { space, seed, layers, json } = &args.command;
+    let Command::Check { space, seed, layers, svg, json } = &args.command;
     let space = space.open()?;
     let mut rng = ChaCha8Rng::seed_from_u64(*seed);
     let drawn =
@@ -71,12 +76,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let member =
         |(which, genotype)| live(&space, &genotype, Scale::Full).map(|graph| Member { which, genotype, graph });
     let members: Vec<Member> = all.into_iter().filter_map(member).collect();
+    if let (Some(path), Some(random)) = (svg, members.last()) {
+        let written = files::write_whole(path, drawing::svg(&random.graph).as_bytes());
+        written.map_err(|source| input_error(format!("{}: can't be written: {source}", path.display())))?;
+    }
     let tried = try_operators(&space, &members)?;
     if *json {
         return print_json(&to_json(&space, &members, &tried));
     }
     print(format!("{}: {}", space.name, space.description))?;
-    print(format!("{} decisions, {:.4e} genotypes, drawn uniformly", space.choices().len(), space.size()))?;
+    print(format!("{} decisions, {:.4e} genotypes, each choice drawn uniformly", space.choices().len(), space.size()))?;
+    space.constraints().try_for_each(|constraint| print(format!("of these, those with {constraint}")))?;
     let mut table = Table::new();
     table.set_header(["member", "id", "parameters", "MACs", "architecture"]);
     for member in &members {
@@ -158,7 +168,7 @@ fn picture(graph: &Graph, layers: bool) -> Table {
     if layers {
         for node in graph.nodes() {
             let inputs: Vec<&str> = node.inputs.iter().map(|&input| graph.node(input).name.as_str()).collect();
-            table.add_row([node.name.clone(), op_name(&node.op), node.shape.to_string(), inputs.join(", ")]);
+            table.add_row([node.name.clone(), drawing::label(&node.op), node.shape.to_string(), inputs.join(", ")]);
         }
         return table;
     }
@@ -172,7 +182,7 @@ fn picture(graph: &Graph, layers: bool) -> Table {
     }
     for (block, nodes) in blocks {
         let mut operators: Vec<(String, usize)> = vec![];
-        for name in nodes.iter().map(|&id| op_name(&graph.node(id).op)) {
+        for name in nodes.iter().map(|&id| drawing::label(&graph.node(id).op)) {
             match operators.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, count)) => *count += 1,
                 None => operators.push((name, 1)),
@@ -189,23 +199,6 @@ fn picture(graph: &Graph, layers: bool) -> Table {
 fn block_of(name: &str) -> &str {
     let segments = if name.starts_with("stage") { 2 } else { 1 };
     name.match_indices('.').nth(segments - 1).map_or(name, |(end, _)| &name[..end])
-}
-
-/// For people.
-fn op_name(op: &Op) -> String {
-    let window = |name: &str, window: Window| {
-        let [rows, columns] = window.kernel();
-        format!("{name} {rows}x{columns}")
-    };
-    match op {
-        Op::Conv2d(conv) if conv.groups > 1 => window("grouped conv", conv.window),
-        Op::Conv2d(conv) => window("conv", conv.window),
-        Op::MaxPool(of) => window("max_pool", *of),
-        Op::AvgPool(of) => window("avg_pool", *of),
-        Op::Activation(of) => format!("{of:?}").to_lowercase(),
-        Op::Linear { .. } => "linear".to_owned(),
-        other => format!("{other:?}").split(' ').next().unwrap_or_default().to_lowercase(),
-    }
 }
 
 fn to_json(space: &SearchSpace, members: &[Member], runtimes: &[Tried]) -> Value {
@@ -226,6 +219,7 @@ fn to_json(space: &SearchSpace, members: &[Member], runtimes: &[Tried]) -> Value
     };
     json!({
         "name": space.name, "description": space.description, "decisions": space.decisions(), "genotypes": space.size(),
+        "constraints": space.constraints().collect::<Vec<_>>(),
         "members": members.iter().map(member).collect::<Vec<_>>(),
         "runtimes": runtimes.iter().map(tried).collect::<Vec<_>>(),
     })

@@ -21,6 +21,7 @@ mod collect;
 mod controls;
 pub mod correlation;
 pub mod csv;
+pub mod drawing;
 pub mod html;
 pub mod json;
 mod number;
