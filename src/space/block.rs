@@ -14,7 +14,7 @@ use std::mem::discriminant;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Layer {
-    Conv(ConvLayer),
+    Conv(Box<ConvLayer>),
     BatchNorm,
     Relu,
     Relu6,

@@ -69,7 +69,7 @@ enum Topology {
     Cell(Cell),
     Cells(Cells),
     Chain(Chain),
-    Staged(Staged),
+    Staged(Box<Staged>),
     Plugin(PluginSpace),
 }
 
@@ -111,7 +111,7 @@ impl SearchSpace {
             (Some(cell), None, None, None) => Topology::Cell(cell),
             (None, Some(cells), None, None) => Topology::Cells(cells),
             (None, None, Some(chain), None) => Topology::Chain(chain),
-            (None, None, None, Some(staged)) => Topology::Staged(staged),
+            (None, None, None, Some(staged)) => Topology::Staged(Box::new(staged)),
             _ => return Err(invalid("expected one of `cell`, `cells`, `chain` and `staged`".into())),
         };
         let mut space = Self {
