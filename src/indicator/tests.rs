@@ -202,12 +202,25 @@ fn gradients_in_lanes_are_the_folded_ones() {
             assert_eq!(lanes.len(), folded.len(), "{arch}");
             let largest = |values: &[f32]| values.iter().fold(0f32, |most, value| value.abs().max(most));
             let most = folded.iter().map(|layer| largest(layer)).fold(0.0, f32::max);
+            // Where little but rounding is left of a gradient, it is held against the network's.
+            let off = |one: &[f32], other: &[f32]| {
+                let apart: Vec<f32> = one.iter().zip(other).map(|(a, b)| a - b).collect();
+                largest(&apart) / largest(other).max(1e-2 * most)
+            };
+            let exact = std::cell::LazyCell::new(|| {
+                let double = |tensor: &Tensor| tensor.to_dtype(DType::F64);
+                let weights = weights.map(|_, tensor| double(tensor)).unwrap();
+                let gradients = PerSampleGradients::folded(&graph, &weights, &double(&images).unwrap()).unwrap();
+                let values = |gradient: Tensor| gradient.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1();
+                gradients.map(|layer| values(layer.unwrap().gradient).unwrap()).collect::<Vec<Vec<f32>>>()
+            });
             for (at, (lanes, folded)) in lanes.iter().zip(&folded).enumerate() {
                 assert_eq!(lanes.len(), folded.len(), "{arch}");
-                let apart: Vec<f32> = lanes.iter().zip(folded).map(|(a, b)| a - b).collect();
-                // Where little but rounding is left of a gradient, it is held against the network's.
-                let off = largest(&apart) / largest(folded).max(1e-2 * most);
-                assert!(off < 1e-4, "layer {at} of {arch}, {scale:?}: {off:.1e} apart");
+                let apart = off(lanes, folded);
+                // A statistic of few pixels makes rounding large: neither way is to be further from twice the digits.
+                let allowed = if apart < 1e-4 { 1e-4 } else { 2.0 * off(folded, &exact[at]) + 1e-4 };
+                let found = if apart < 1e-4 { apart } else { off(lanes, &exact[at]) };
+                assert!(found < allowed, "layer {at} of {arch}, {scale:?}: {apart:.1e} apart, {found:.1e} from exact");
             }
         }
     }

@@ -23,6 +23,8 @@ pub(super) enum Layer {
     HardSigmoid,
     MaxPool(PoolLayer),
     AvgPool(PoolLayer),
+    /// Zeros around the map; where negative, rows and columns are cut off.
+    Pad(Margins),
     GlobalAvgPool,
     Linear(LinearLayer),
     Softmax,
@@ -172,6 +174,7 @@ impl Layer {
             Self::HardSigmoid => "hard_sigmoid",
             Self::MaxPool(_) => "max_pool",
             Self::AvgPool(_) => "avg_pool",
+            Self::Pad(_) => "pad",
             Self::GlobalAvgPool => "global_avg_pool",
             Self::Linear(_) => "linear",
             Self::Softmax => "softmax",
@@ -204,6 +207,7 @@ impl Layer {
             Self::HardSigmoid => Op::Activation(Activation::HardSigmoid),
             Self::MaxPool(pool) => Op::MaxPool(pool.resolve(scope, same)),
             Self::AvgPool(pool) => Op::AvgPool(pool.resolve(scope, same)),
+            Self::Pad(margins) => Op::Pad(*margins),
             Self::GlobalAvgPool => Op::GlobalAvgPool,
             Self::Linear(linear) => {
                 Op::Linear { out_features: linear.features.resolve(scope, same), bias: linear.bias }

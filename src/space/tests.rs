@@ -102,6 +102,26 @@ fn a_misspelt_layer_is_an_error_of_the_file() {
     let error = SearchSpace::parse(&text, Path::new("my.yaml")).unwrap_err().to_string();
     assert!(error.starts_with("my.yaml:2"), "{error}");
     assert!(error.contains("cell.operators.avg_pool_3x3[0].avg_pool: unknown field `kernl`"), "{error}");
+    let text = include_str!("../../models/nasnet.yaml").replace("kernel: [1, 7]", "kernel: [1, 7, 7]");
+    let error = SearchSpace::parse(&text, Path::new("my.yaml")).unwrap_err().to_string();
+    assert!(error.starts_with("my.yaml:39:41: cells.operators.conv_7x1_1x7[1]"), "{error}");
+    assert!(error.contains("conv.kernel: invalid length 3, expected a number, or [rows, columns]"), "{error}");
+}
+
+/// One row of pixels, and windows along it: sizes by side, choices among them.
+#[test]
+fn numbers_of_a_window_are_of_both_sides_or_of_each() {
+    let space = SearchSpace::open("signals-1d").unwrap();
+    let arch = "1,2/1:7,4,separable/1:3,1,plain/1:3,1,plain";
+    let graph = space.lower(&space.parse_arch(arch).unwrap(), Scale::Full).unwrap();
+    let window = |name: &str| {
+        let node = graph.nodes().iter().find(|node| node.name.ends_with(name)).unwrap();
+        let crate::graph::Op::Conv2d(conv) = node.op else { panic!("{name} is no convolution") };
+        (conv.window.to_string(), node.shape.dims())
+    };
+    let (stem, depthwise) = (window("stem.conv"), window("stage0.layer0.separable.residual.body.conv"));
+    assert_eq!(stem, ("kernel=1x3, stride=1x2, padding=0x1, dilation=1".into(), vec![16, 1, 64]));
+    assert_eq!(depthwise, ("kernel=1x7, stride=1x2, padding=0x12, dilation=1x4".into(), vec![16, 1, 32]));
 }
 
 #[test]
