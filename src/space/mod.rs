@@ -130,8 +130,8 @@ impl SearchSpace {
         space.check_names(path)?;
         space.recount().map_err(invalid)?;
         space.check_operators(path)?;
-        space.check_probe().map_err(invalid)?;
-        space.check_constraints().map_err(invalid)?;
+        let checked = space.check_probe().and_then(|()| space.check_constraints());
+        checked.map_err(|at| space.refusal(at, path))?;
         Ok(space)
     }
 
