@@ -201,6 +201,10 @@ fn op_name(op: &Op) -> String {
         Op::AvgPool(of) => window("avg_pool", of.kernel),
         Op::Activation(of) => format!("{of:?}").to_lowercase(),
         Op::Linear { .. } => "linear".to_owned(),
+        Op::BatchNorm => "batch_norm".to_owned(),
+        Op::LayerNorm => "layer_norm".to_owned(),
+        Op::PositionEmbedding => "position_embedding".to_owned(),
+        Op::Attention(of) => format!("{:?} attention of {} heads", of.kind, of.heads).to_lowercase(),
         other => format!("{other:?}").split(' ').next().unwrap_or_default().to_lowercase(),
     }
 }

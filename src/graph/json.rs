@@ -154,6 +154,7 @@ fn check_numbers(op: &Op) -> Result<(), String> {
         Op::MaxPool(pool) | Op::AvgPool(pool) => window(pool),
         Op::Linear { out_features: 0, .. } => return Err("out_features: 0, expected 1 or more".to_owned()),
         Op::Linear { out_features, .. } => vec![*out_features],
+        Op::Attention(attention) => vec![attention.heads],
         Op::Dropout { probability } if !(0.0..1.0).contains(probability) => {
             return Err(format!("probability: {probability}, expected 0 or more and less than 1"));
         }

@@ -5,7 +5,7 @@ use super::ntk::{self, Ntk};
 use super::{Indicator, IndicatorError, Probes, Run, Scores, View, batch, linear_regions, score_knowing};
 use crate::genotype::Genotype;
 use crate::graph::Graph;
-use crate::network::{Member, Weights, stacked_bytes};
+use crate::network::{Member, Stack, Weights, stacked_bytes};
 use crate::space::SearchSpace;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -92,6 +92,9 @@ impl Candidate {
             let graph = |wanted: &Wanted| {
                 // What can't be built is told of when it is scored.
                 let graph = probes.graph(space, genotype, wanted.view).ok().filter(|_| refused.is_none())?;
+                if !Stack::takes(&graph) {
+                    return None;
+                }
                 let bytes = wanted.bytes(&graph);
                 (bytes <= probes.memory_bytes()).then_some((graph, bytes))
             };
@@ -187,7 +190,7 @@ mod tests {
     use super::*;
     use crate::graph::{Activation, NodeId, Op};
     use crate::network::Mode::Train;
-    use crate::network::{Activations, PerSampleGradients, Stack, activations};
+    use crate::network::{Activations, PerSampleGradients, activations};
     use crate::space::Scale;
     use nalgebra::DMatrix;
     use rand::SeedableRng;

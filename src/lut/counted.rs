@@ -5,7 +5,7 @@
 //! activation; a sum of n operands is n − 1 sums of two, as it is exported.
 
 use super::operator::{OpCost, Operator, dims_text};
-use crate::graph::{Graph, GraphBuilder, GraphError, NodeId, Op, Shape, Window};
+use crate::graph::{Attention, Graph, GraphBuilder, GraphError, NodeId, Op, Shape, Window};
 
 /// An operator of the graph with the nodes that it is made of, the first one first.
 #[derive(Clone, Debug)]
@@ -65,6 +65,11 @@ pub(super) fn chain(graph: &Graph, group: &Group, repeats: usize) -> Result<Opti
             // A sum of a value with itself would be folded: the other operand is the network's input.
             Op::Add => vec![at, builder.input()],
             Op::Mul => return Ok(None),
+            // A map that looks at itself.
+            Op::Attention(_) if first.inputs.iter().any(|&input| graph.node(input).shape != operand) => {
+                return Ok(None);
+            }
+            Op::Attention(_) => vec![at; 3],
             _ => vec![at],
         };
         for node in &group.nodes {
@@ -91,6 +96,7 @@ fn operator(graph: &Graph, nodes: &[NodeId], batch: usize) -> Operator {
     match first.op {
         Op::Conv2d(conv) if conv.groups > 1 => grouped_macs = samples * (weights * result.pixels()) as f64,
         Op::Conv2d(_) | Op::Linear { .. } => macs = samples * (weights * result.pixels()) as f64,
+        Op::Attention(attention) => macs = samples * graph.attention_macs(&first.inputs, attention) as f64,
         _ => {}
     }
     let moved: usize = operands.iter().map(Shape::elements).sum::<usize>() + result.elements();
@@ -116,6 +122,11 @@ fn op_text(op: &Op) -> String {
         Op::AvgPool(of) => format!("avg_pool({})", window(of)),
         Op::Activation(activation) => format!("{activation:?}").to_lowercase(),
         Op::BatchNorm => "batch_norm".to_owned(),
+        Op::LayerNorm => "layer_norm".to_owned(),
+        Op::PositionEmbedding => "position_embedding".to_owned(),
+        Op::Attention(Attention { heads, kind }) => {
+            format!("{}_attention(heads={heads})", format!("{kind:?}").to_lowercase())
+        }
         Op::GlobalAvgPool => "global_avg_pool".to_owned(),
         Op::Linear { bias, .. } => if *bias { "linear(bias)" } else { "linear" }.to_owned(),
         Op::Input

@@ -126,7 +126,9 @@ fn infer(node: &NodeProto, dims: &[Option<&[usize]>], inputs: &[Option<Value>]) 
         "MatMul" | "FusedMatMul" => {
             let (left, right) = (first?, of(1)?);
             let batch = if left.len() >= right.len() { &left[..left.len() - 2] } else { &right[..right.len() - 2] };
-            Some([batch, &[left[left.len().checked_sub(2)?], *right.last()?]].concat())
+            let side = |dims: &[usize], from_end: usize| Some(dims[dims.len().checked_sub(from_end)?]);
+            let rows = side(left, 2 - usize::from(int(node, "transA") != 0))?;
+            Some([batch, &[rows, side(right, 1 + usize::from(int(node, "transB") != 0))?]].concat())
         }
         "Flatten" => {
             let axis = attribute(node, "axis").map_or(1, |axis| axis.i) as usize;
@@ -154,7 +156,7 @@ fn infer(node: &NodeProto, dims: &[Option<&[usize]>], inputs: &[Option<Value>]) 
 
 /// Operators whose result has the shape of their operands, broadcast.
 fn elementwise(op_type: &str) -> bool {
-    const NAMES: [&str; 37] = [
+    const NAMES: [&str; 39] = [
         "Add",
         "Sub",
         "Mul",
@@ -187,6 +189,8 @@ fn elementwise(op_type: &str) -> bool {
         "Softmax",
         "LogSoftmax",
         "BatchNormalization",
+        "LayerNormalization",
+        "BiasGelu",
         "ReorderInput",
         "QuantizeLinear",
         "DequantizeLinear",
@@ -322,7 +326,9 @@ fn cost(node: &NodeProto, dims: &[Option<&[usize]>], result: Option<&[usize]>) -
         "Conv" | "FusedConv" | "ConvInteger" => of(1),
         "QLinearConv" => of(3),
         "Gemm" | "FusedGemm" | "MatMul" | "FusedMatMul" => {
-            let inner = of(0).and_then(|dims| dims.last().copied()).unwrap_or(0) as f64;
+            let inner_from_end = 1 + usize::from(int(node, "transA") != 0);
+            let inner = of(0).and_then(|dims| dims.len().checked_sub(inner_from_end).map(|at| dims[at]));
+            let inner = inner.unwrap_or(0) as f64;
             return OpCost { macs: size(result) * inner, grouped_macs: 0.0, elements };
         }
         _ => None,

@@ -47,6 +47,10 @@ impl Extent {
         Self { factor: 1.0, of: vec![], unit: None }
     }
 
+    pub(super) fn same() -> Self {
+        Self { factor: 1.0, of: vec![Quantity::Same], unit: None }
+    }
+
     pub(super) fn out() -> Self {
         Self { factor: 1.0, of: vec![Quantity::Out], unit: None }
     }

@@ -97,7 +97,7 @@ pub fn weights_with(graph: &Graph, seed: u64, added: f64) -> Weights {
         let bound = (6.0 / parameter.fan_in as f32).sqrt();
         let (low, high) = match parameter.role {
             Role::Scale | Role::RunningVariance => (0.5, 1.5),
-            Role::Shift | Role::RunningMean | Role::Bias => (-0.3, 0.3),
+            Role::Shift | Role::RunningMean | Role::Bias | Role::Position => (-0.3, 0.3),
             Role::Weight => (-bound, bound),
         };
         tensors.insert(parameter.name, draw(&parameter.dims, low, high));
