@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use tegu::graph::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Role, Shape, Window};
+use tegu::graph::{Activation, Attention, AttentionKind, Conv2d, Graph, GraphBuilder, NodeId, Op, Role, Shape, Window};
 use tegu::network::{Mode, Weights, activations};
 use tegu::runtime::{NamedTensor, Values};
 
@@ -152,6 +152,7 @@ pub fn graphs() -> Vec<(&'static str, Graph)> {
         ("convolutions", convolutions()),
         ("cell", cell()),
         ("gate", gate()),
+        ("transformer", transformer()),
         ("input_is_output", input_is_output()),
         ("identity_is_output", identity_is_output()),
         ("names_that_collide", names_that_collide()),
@@ -212,6 +213,26 @@ pub fn gate() -> Graph {
     let gated = net.op("gated_hard", Op::Mul, &[gated, hard]);
     let squared = net.op("squared", Op::Mul, &[gated, gated]);
     net.0.finish(squared)
+}
+
+/// Positions, layer norm, GELU; both kinds of attention, keys and values of fewer pixels than queries, values of more channels.
+pub fn transformer() -> Graph {
+    let mut net = Net(GraphBuilder::new(Shape::map(6, 8, 6)));
+    let input = net.0.input();
+    let mut at = net.op("positions", Op::PositionEmbedding, &[input]);
+    for (name, kind) in [("softmax", AttentionKind::Softmax), ("linear", AttentionKind::Linear)] {
+        let normal = net.op(&format!("{name}.norm"), Op::LayerNorm, &[at]);
+        let window = Window { kernel: 2, stride: 2, padding: 0, dilation: 1 };
+        let less = net.conv(&format!("{name}.less_bias"), normal, 4, window, 1);
+        let queries = net.conv(&format!("{name}.queries"), normal, 4, Window::same(1, 1), 1);
+        let keys = net.conv(&format!("{name}.keys_bias"), less, 4, Window::same(1, 1), 1);
+        let values = net.conv(&format!("{name}.values"), less, 6, Window::same(1, 1), 1);
+        let attention = Op::Attention(Attention { heads: 2, kind });
+        let looked = net.op(&format!("{name}.attention"), attention, &[queries, keys, values]);
+        let gelu = net.op(&format!("{name}.gelu"), Op::Activation(Activation::Gelu), &[looked]);
+        at = net.op(&format!("{name}.sum"), Op::Add, &[at, gelu]);
+    }
+    net.0.finish(at)
 }
 
 fn input_is_output() -> Graph {

@@ -35,7 +35,7 @@ fn sizes_are_those_of_the_depths() {
 
 #[test]
 fn genes_of_absent_layers_do_not_count() {
-    for name in ["mobilenet-v3", "resnet"] {
+    for name in ["mobilenet-v3", "resnet", "vit", "vit-stages"] {
         let space = SearchSpace::open(name).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         for _ in 0..20 {
@@ -59,7 +59,7 @@ fn genes_of_absent_layers_do_not_count() {
 /// Draws, mutations and crossovers: all are valid, and no two share an id.
 #[test]
 fn ten_thousand_samples() {
-    for name in ["mobilenet-v3", "resnet"] {
+    for name in ["mobilenet-v3", "resnet", "vit", "vit-stages"] {
         let space = SearchSpace::open(name).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let start = std::time::Instant::now();
