@@ -327,6 +327,22 @@ fn vision_transformers_of_stages() {
     parity.finish();
 }
 
+/// Half the width, on fewer pixels.
+#[test]
+fn regnet() {
+    let mut parity = Parity { added: 0.1, ..Parity::new() };
+    let network = NetworkChanges { input: Some([3, 64, 64]), classes: Some(10), width: Some(16), depth: None };
+    parity.check_stages("regnet", 20, &network);
+    parity.finish();
+}
+
+#[test]
+fn tabular() {
+    let mut parity = Parity::new();
+    parity.check_stages("tabular", 20, &NetworkChanges::default());
+    parity.finish();
+}
+
 /// A space is data: operators that the built-in spaces don't have go the same way.
 #[test]
 fn spaces_of_users() {

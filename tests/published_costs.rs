@@ -119,6 +119,19 @@ fn resnets_of_torchvision() {
     check("bottleneck/3,1,2/4,1,2/6,1,2/3,1,2", 68_883_240, "11.398");
 }
 
+/// Torchvision's table of weights, as above.
+#[test]
+fn regnets_of_torchvision() {
+    let space = SearchSpace::open("regnet").unwrap();
+    let check = |arch: &str, params: u64, gmacs: &str| {
+        let cost = cost(&space, arch);
+        assert_eq!((cost.params, format!("{:.2}", cost.macs as f64 / 1e9).as_str()), (params, gmacs), "{arch}");
+    };
+    check("x,22,24,24.48,2.54,16", 5_495_976, "0.41");
+    check("x,16,56,35.73,2.28,16", 7_259_656, "0.80");
+    check("y,16,48,27.89,2.09,8", 4_344_144, "0.40");
+}
+
 /// MobileNetV3-Large's third stage has expansions that Once-for-All leaves out (200 and 184 of 80 channels): with them it is a member of the
 /// space. Torchvision has 5,483,032 parameters (Howard et al. 2019, Table 3: 5.4 M) and 0.217 G multiply-accumulates (Howard: 219 M). Ours are
 /// without the bias of the first fully connected layer, 1,280 numbers, which Once-for-All does not have.

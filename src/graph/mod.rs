@@ -19,6 +19,8 @@ pub use json::GraphJsonError;
 pub use shape::Shape;
 
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A node of a graph, by its position in topological order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -249,14 +251,15 @@ pub enum GraphError {
 #[derive(Debug)]
 pub struct GraphBuilder {
     nodes: Vec<Node>,
-    names: std::collections::HashSet<String>,
+    /// Nodes by the hash of their name; of two names of one hash, the first.
+    names: HashMap<u64, NodeId>,
 }
 
 impl GraphBuilder {
     /// A graph of nothing but its input.
     pub fn new(input: Shape) -> Self {
         let node = Node { name: "input".into(), op: Op::Input, inputs: vec![], shape: input };
-        Self { nodes: vec![node], names: ["input".to_owned()].into() }
+        Self { names: [(hash(&node.name), NodeId(0))].into(), nodes: vec![node] }
     }
 
     /// The node of the network's input.
@@ -275,19 +278,31 @@ impl GraphBuilder {
     /// If the operands' shapes don't fit the operator, or the name is taken.
     pub fn push(&mut self, name: impl Into<String>, op: Op, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
         let name = name.into();
-        let operands: Vec<Shape> = inputs.iter().map(|&i| self.shape(i)).collect();
-        let shape = shape::infer(&op, &operands).map_err(|reason| GraphError::Shape { node: name.clone(), reason })?;
-        if !self.names.insert(name.clone()) {
+        let shape = match inputs {
+            // Most operators: spaces are lowered ten thousand times a second.
+            &[one] => shape::infer(&op, &[self.shape(one)]),
+            _ => shape::infer(&op, &inputs.iter().map(|&i| self.shape(i)).collect::<Vec<_>>()),
+        };
+        let shape = shape.map_err(|reason| GraphError::Shape { node: name.clone(), reason })?;
+        let id = NodeId(self.nodes.len());
+        let first = *self.names.entry(hash(&name)).or_insert(id);
+        if first != id && self.nodes[first.0].name == name {
             return Err(GraphError::DuplicateName(name));
         }
         self.nodes.push(Node { name, op, inputs: inputs.to_vec(), shape });
-        Ok(NodeId(self.nodes.len() - 1))
+        Ok(id)
     }
 
     /// The graph whose result is `output`.
     pub fn finish(self, output: NodeId) -> Graph {
         Graph { nodes: self.nodes, output }
     }
+}
+
+fn hash(name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Graph {

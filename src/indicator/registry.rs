@@ -157,6 +157,9 @@ mod tests {
         check("mobilenet-v3", "2:3,3-7,4/2:5,6-3,3/2:3,4-5,4/2:7,3-3,3/3:3,6-5,4-3,3");
         check("resnet", "basic/1,0.5,0.5/2,1,1/1,0.75,1/1,0.5,1");
         check("resnet", "bottleneck/1,0.5,1/1,0.5,0.5/2,0.75,0.5/1,0.5,0.5");
+        check("regnet", "x,10,24,16,2.54,8");
+        check("regnet", "y,10,32,20,2.8,16");
+        check("tabular", "1/3:plain,2-residual,0.5-plain,1");
         let pools = "|max_pool_3x3~0|max_pool_3x3~1|+|max_pool_3x3~0|skip_connect~2|+|skip_connect~0|skip_connect~1|+\
                      |avg_pool_3x3~0|avg_pool_3x3~1|";
         let convolutions = "|sep_conv_3x3~0|sep_conv_5x5~1|+|dil_conv_3x3~0|dil_conv_5x5~2|+|skip_connect~1|sep_conv_3x3~3|+\

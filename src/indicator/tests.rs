@@ -173,7 +173,17 @@ fn linear_regions_are_the_originals() {
 /// space.
 #[test]
 fn gradients_in_lanes_are_the_folded_ones() {
-    for name in ["nas-bench-201", "mobilenet-macro", "mobilenet-v3", "resnet", "darts", "vit", "vit-stages"] {
+    for name in [
+        "nas-bench-201",
+        "mobilenet-macro",
+        "mobilenet-v3",
+        "resnet",
+        "regnet",
+        "tabular",
+        "darts",
+        "vit",
+        "vit-stages",
+    ] {
         let space = SearchSpace::open(name).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         for scale in [Scale::Probe, Scale::Thin, Scale::Probe] {

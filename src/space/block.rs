@@ -9,6 +9,7 @@ use super::attention::AttentionLayer;
 use super::extent::Extent;
 use crate::graph::{Activation, Conv2d, GraphBuilder, GraphError, NodeId, Op, Shape, Window};
 use serde::Deserialize;
+use std::mem::discriminant;
 
 /// A layer, as written in YAML.
 #[derive(Clone, Debug, Deserialize)]
@@ -155,9 +156,11 @@ pub(super) fn lower(
 ) -> Result<NodeId, GraphError> {
     let mut at = from;
     for (index, layer) in layers.iter().enumerate() {
-        let ordinal = layers[..index].iter().filter(|other| other.kind() == layer.kind()).count() + 1;
-        let suffix = if ordinal > 1 { ordinal.to_string() } else { String::new() };
-        let name = format!("{prefix}.{}{suffix}", layer.kind());
+        let ordinal = layers[..index].iter().filter(|other| discriminant(*other) == discriminant(layer)).count() + 1;
+        let mut name = [prefix, ".", layer.kind()].concat();
+        if ordinal > 1 {
+            name.push_str(&ordinal.to_string());
+        }
         at = layer.lower(builder, scope, &name, at)?;
     }
     Ok(at)

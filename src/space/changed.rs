@@ -49,8 +49,10 @@ impl SearchSpace {
         if self.networks.full.width == 0 || self.networks.full.depth == Some(0) || self.networks.full.classes == 0 {
             return Err(invalid("width, depth and classes must be at least 1".into()));
         }
+        let name = PathBuf::from(&self.name);
         let space = self.recounted()?;
         space.lower(&Genotype::new(vec![0; space.choices.len()]), Scale::Full)?;
+        space.check_constraints().map_err(|reason| SpaceError::Invalid { path: name, reason })?;
         Ok(space)
     }
 }

@@ -3,6 +3,7 @@
 use super::block::{self, Layer};
 use super::{Scale, SearchSpace, SpaceError, Topology, staged};
 use crate::genotype::Genotype;
+use crate::graph::Graph;
 use crate::yaml::YamlError;
 use std::path::Path;
 
@@ -37,19 +38,66 @@ impl SearchSpace {
         })
     }
 
+    /// Operators fit together, where one choice is taken wherever it can be, in all three networks.
+    pub(super) fn check_operators(&self, path: &Path) -> Result<(), SpaceError> {
+        const NETWORKS: [(Scale, &str); 3] = [(Scale::Full, "full"), (Scale::Probe, "probe"), (Scale::Thin, "thin")];
+        let misfit = |genotype: &Genotype| {
+            let misfit = |(scale, name)| self.lower(genotype, scale).err().map(|error| (name, error));
+            NETWORKS.into_iter().find_map(misfit)
+        };
+        let Some((choice, genotype)) = self.uniform().enumerate().find(|(_, genotype)| misfit(genotype).is_some())
+        else {
+            return Ok(());
+        };
+        let (mut network, mut error) = misfit(&genotype).expect("it was found for that");
+        let mut culprit = None;
+        if let (true, Some(first)) = (choice > 0, self.uniform().next()) {
+            // The first choices fit: whose change does not?
+            for (at, decision) in self.decisions().into_iter().enumerate().filter(|(_, one)| one.choices.len() > choice)
+            {
+                if let Some(found) = misfit(&first.with_gene(at, choice as u8)) {
+                    (network, error) = found;
+                    culprit = Some((decision.choices[choice].clone(), decision.name));
+                    break;
+                }
+            }
+        }
+        let SpaceError::Graph { source, .. } = &error else { return Err(error) };
+        let (location, of) = match culprit {
+            Some((choice, decision)) => (self.place_of(&choice), format!("{decision}: choice `{choice}`: ")),
+            None => (None, String::new()),
+        };
+        let message = format!("{of}network `{network}`: {source}");
+        Err(YamlError::Invalid { path: path.to_owned(), location, message }.into())
+    }
+
     /// Choices are told apart in the probe, whose structure ids are made of; or two architectures would share one.
     pub(super) fn check_probe(&self) -> Result<(), String> {
-        let Topology::Staged(_) = &self.topology else { return Ok(()) };
+        let Topology::Staged(staged) = &self.topology else { return Ok(()) };
         if [Scale::Full, Scale::Probe, Scale::Thin].iter().any(|&scale| self.network(scale).depth.is_some()) {
             return Err("networks: depths of `staged` are decisions, expected no `depth`".into());
         }
-        let Some(deepest) = self.uniform().next() else { return Ok(()) };
         let probe = |genotype: &Genotype| self.lower(genotype, Scale::Probe).map_err(|error| error.to_string());
+        let full = |genotype: &Genotype| self.lower(genotype, Scale::Full).ok();
         for (at, decision) in self.decisions().iter().enumerate().filter(|(_, one)| one.name != staged::RESOLUTION) {
-            let mut before: Vec<crate::graph::Graph> = vec![];
+            if decision.choices.len() < 2 {
+                continue;
+            }
+            // It counts where the layer's block names it.
+            let counts = |base: &Genotype| self.canonical(&base.with_gene(at, 1)).genes()[at] == 1;
+            let deepest = self.uniform().find(counts).ok_or_else(|| {
+                format!(
+                    "{}: no block that its layer may be names it, expected it among a block's numbers",
+                    decision.name
+                )
+            })?;
+            let mut before: Vec<Graph> = vec![];
             for (gene, value) in decision.choices.iter().enumerate() {
-                let graph = probe(&deepest.with_gene(at, gene as u8))?;
-                if let Some(same) = before.iter().position(|other| *other == graph) {
+                let of = |gene: usize| deepest.with_gene(at, gene as u8);
+                let graph = probe(&of(gene))?;
+                // Numbers that go through the rounding of a line may be one network, and then share an id.
+                let differs = |&same: &usize| !staged.has_line() || full(&of(same)) != full(&of(gene));
+                if let Some(same) = before.iter().position(|other| *other == graph).filter(differs) {
                     let (name, other) = (&decision.name, &decision.choices[same]);
                     return Err(format!("{name}: {other} and {value} make the same probe, expected a wider `probe`"));
                 }

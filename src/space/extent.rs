@@ -1,6 +1,6 @@
 //! Numbers of the layer language: `3*in`, `expansion*in`, `same/4 by 8`.
 //!
-//! A product of numbers and names, divided by a number, rounded to the nearest whole number, at least 1. With `by 8` it is
+//! A product of numbers and names, divided by a number or a name, rounded to the nearest whole number, at least 1. With `by 8` it is
 //! a multiple of 8 instead, and not less than nine tenths of the exact number (`_make_divisible` of MobileNet, Sandler et al. 2018).
 
 use super::block::Scope;
@@ -13,6 +13,7 @@ use std::fmt;
 pub(super) struct Extent {
     factor: f64,
     of: Vec<Quantity>,
+    divisor: Option<Quantity>,
     unit: Option<f64>,
 }
 
@@ -44,7 +45,7 @@ pub(super) fn quantities() -> impl Iterator<Item = &'static str> {
 
 impl Extent {
     pub(super) fn one() -> Self {
-        Self { factor: 1.0, of: vec![], unit: None }
+        Self { factor: 1.0, of: vec![], divisor: None, unit: None }
     }
 
     pub(super) fn same() -> Self {
@@ -52,7 +53,7 @@ impl Extent {
     }
 
     pub(super) fn out() -> Self {
-        Self { factor: 1.0, of: vec![Quantity::Out], unit: None }
+        Self { factor: 1.0, of: vec![Quantity::Out], divisor: None, unit: None }
     }
 
     /// The number, where `same` channels come into the layer.
@@ -60,6 +61,13 @@ impl Extent {
     /// # Panics
     /// If a name is not in scope: [`SearchSpace::parse`](super::SearchSpace::parse) checks that it is.
     pub(super) fn resolve(&self, scope: &Scope<'_>, same: usize) -> usize {
+        let exact = self.exact(scope, same);
+        let Some(unit) = self.unit else { return if exact > 0.0 { exact.round().max(1.0) as usize } else { 0 } };
+        divisible(exact, unit) as usize
+    }
+
+    /// The number before it is rounded.
+    pub(super) fn exact(&self, scope: &Scope<'_>, same: usize) -> f64 {
         let of = |quantity: &Quantity| match quantity {
             Quantity::In => scope.in_channels as f64,
             Quantity::Out => scope.out_channels as f64,
@@ -72,15 +80,13 @@ impl Extent {
                 chosen.expect("a space's names are checked when it is read").1
             }
         };
-        let exact = self.of.iter().fold(self.factor, |product, quantity| product * of(quantity));
-        let Some(unit) = self.unit else { return if exact > 0.0 { exact.round().max(1.0) as usize } else { 0 } };
-        let nearest = ((exact / unit + 0.5).floor() * unit).max(unit);
-        (if nearest < 0.9 * exact { nearest + unit } else { nearest }) as usize
+        let product = self.of.iter().fold(self.factor, |product, quantity| product * of(quantity));
+        self.divisor.as_ref().map_or(product, |divisor| product / of(divisor))
     }
 
     /// The names of decisions that the number depends on.
     pub(super) fn chosen(&self) -> impl Iterator<Item = &str> {
-        self.of.iter().filter_map(|quantity| match quantity {
+        self.of.iter().chain(&self.divisor).filter_map(|quantity| match quantity {
             Quantity::Chosen(name) => Some(name.as_str()),
             _ => None,
         })
@@ -102,13 +108,13 @@ impl Visitor<'_> for ExtentVisitor {
         let names: Vec<&str> = quantities().collect();
         write!(
             f,
-            "a number, one of {}, the name of a choice, or a product such as 3*in, same/4 or same/4 by 8",
+            "a number, one of {}, the name of a choice, or a product such as 3*in, same/4, in/group or same/4 by 8",
             names.join(", ")
         )
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Extent, E> {
-        Ok(Extent { factor: value as f64, of: vec![], unit: None })
+        Ok(Extent { factor: value as f64, of: vec![], divisor: None, unit: None })
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Extent, E> {
@@ -122,19 +128,34 @@ fn parse(text: &str) -> Option<Extent> {
         Some((text, unit)) => (text, Some(number(unit)?)),
         None => (text, None),
     };
-    let (product, divisor) = match text.split_once('/') {
-        Some((product, divisor)) => (product, number(divisor)?),
-        None => (text, 1.0),
+    let quantity = |name: &str| match QUANTITIES.iter().find(|(known, _)| *known == name) {
+        Some((_, quantity)) => Some(quantity.clone()),
+        None => is_name(name).then(|| Quantity::Chosen(name.to_owned())),
     };
-    let mut extent = Extent { factor: 1.0 / divisor, of: vec![], unit };
+    let mut extent = Extent { factor: 1.0, of: vec![], divisor: None, unit };
+    let product = match text.split_once('/') {
+        Some((product, divisor)) => {
+            extent.divisor = quantity(divisor.trim());
+            if extent.divisor.is_none() {
+                extent.factor = 1.0 / number(divisor)?;
+            }
+            product
+        }
+        None => text,
+    };
     for term in product.split('*').map(str::trim) {
-        match QUANTITIES.iter().find(|(known, _)| *known == term) {
-            Some((_, quantity)) => extent.of.push(quantity.clone()),
-            None if is_name(term) => extent.of.push(Quantity::Chosen(term.to_owned())),
+        match quantity(term) {
+            Some(quantity) => extent.of.push(quantity),
             None => extent.factor *= number(term)?,
         }
     }
     Some(extent)
+}
+
+/// The multiple of `unit` that is nearest, but not less than nine tenths of the number.
+pub(super) fn divisible(exact: f64, unit: f64) -> f64 {
+    let nearest = ((exact / unit + 0.5).floor() * unit).max(unit);
+    if nearest < 0.9 * exact { nearest + unit } else { nearest }
 }
 
 /// Whether a decision may be called that.
@@ -169,9 +190,11 @@ mod tests {
         // 18 is nearest to 16, which is less than nine tenths of it.
         check("same/4 by 8", 24);
         check("e*in by 8", 56);
+        check("out/stride", 20);
+        check("same/e", 31);
         check("in/100", 1);
         check("in/100 by 8", 8);
-        for wrong in ["", "3*", "same/0", "same/x", "2 by 0", "-1", "a-b", "1e999"] {
+        for wrong in ["", "3*", "same/0", "same/-x", "2 by 0", "-1", "a-b", "1e999"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

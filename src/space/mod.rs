@@ -13,6 +13,7 @@ mod cells;
 mod chain;
 mod changed;
 mod checks;
+mod constraint;
 mod error;
 mod extent;
 mod extremes;
@@ -35,6 +36,7 @@ use block::{Layer, Scope};
 use cell::Cell;
 use cells::Cells;
 use chain::Chain;
+use constraint::Constraint;
 use plugin::PluginSpace;
 use precision::Precisions;
 use rand::RngExt;
@@ -56,6 +58,7 @@ pub struct SearchSpace {
     stem: Vec<Layer>,
     head: Vec<Layer>,
     topology: Topology,
+    constraints: Vec<Constraint>,
     precisions: Option<Precisions>,
     choices: Vec<usize>,
     definition: serde_json::Value,
@@ -93,6 +96,8 @@ struct SpaceFile {
     chain: Option<Chain>,
     staged: Option<Staged>,
     head: Vec<Layer>,
+    #[serde(default)]
+    constraints: Vec<Constraint>,
 }
 
 impl SearchSpace {
@@ -117,6 +122,7 @@ impl SearchSpace {
             stem: file.stem,
             head: file.head,
             topology,
+            constraints: file.constraints,
             precisions: None,
             choices: vec![],
             definition: yaml::parse(text, path)?,
@@ -124,13 +130,9 @@ impl SearchSpace {
         };
         space.check_names(path)?;
         space.recount().map_err(invalid)?;
-        // Operators that don't fit are an error of the file, not of the candidate that first has them.
-        for genotype in space.uniform() {
-            for scale in [Scale::Full, Scale::Probe, Scale::Thin] {
-                space.lower(&genotype, scale).map_err(|error| invalid(error.to_string()))?;
-            }
-        }
+        space.check_operators(path)?;
         space.check_probe().map_err(invalid)?;
+        space.check_constraints().map_err(invalid)?;
         Ok(space)
     }
 
@@ -166,6 +168,7 @@ impl SearchSpace {
             let mut genes: Vec<u8> = self.choices.iter().map(|&choices| choice.min(choices - 1) as u8).collect();
             if let Topology::Staged(staged) = &self.topology {
                 staged.deepen(&mut genes);
+                staged.canonical(&mut genes);
             }
             Genotype::new(genes)
         })
@@ -213,7 +216,8 @@ impl SearchSpace {
         decisions
     }
 
-    /// Number of genotypes; where genes may not count, of those that are [canonical](Self::canonical).
+    /// Number of genotypes; where genes may not count, of those that are [canonical](Self::canonical). What keeps to no
+    /// [constraint](Self::constraints) is counted, too.
     pub fn size(&self) -> f64 {
         let product = |choices: &[usize]| choices.iter().map(|&choices| choices as f64).product();
         match &self.topology {
@@ -222,7 +226,8 @@ impl SearchSpace {
         }
     }
 
-    /// The genotype with all genes that don't count, those of layers that a stage does not have, set to 0.
+    /// The genotype with all genes that don't count, those of layers that a stage does not have and of what a layer's block does not
+    /// name, set to 0.
     pub fn canonical(&self, genotype: &Genotype) -> Genotype {
         let Topology::Staged(staged) = &self.topology else { return genotype.clone() };
         let mut genes = genotype.genes().to_vec();
@@ -231,8 +236,18 @@ impl SearchSpace {
     }
 
     /// A genotype each of whose genes is drawn uniformly, or as the space's plugin draws. (Where depths are chosen, a shallow
-    /// architecture is therefore more likely than one of many equally deep ones.)
+    /// architecture is therefore more likely than one of many equally deep ones.) Those that don't keep to the constraints are
+    /// drawn again.
     pub fn sample(&self, rng: &mut ChaCha8Rng) -> Genotype {
+        loop {
+            let drawn = self.draw(rng);
+            if self.violation(&drawn).is_none() {
+                return drawn;
+            }
+        }
+    }
+
+    fn draw(&self, rng: &mut ChaCha8Rng) -> Genotype {
         if self.own_variation().0
             && let Some(drawn) = self.draw_own(rng.random())
         {
@@ -241,10 +256,11 @@ impl SearchSpace {
         self.canonical(&Genotype::new(self.choices.iter().map(|&choices| rng.random_range(0..choices) as u8).collect()))
     }
 
-    /// All genotypes, in lexicographic order of their genes.
+    /// All genotypes that keep to the constraints, in lexicographic order of their genes.
     pub fn enumerate(&self) -> impl Iterator<Item = Genotype> + '_ {
         let genotypes = self.all_genes();
-        genotypes.filter(|genotype| !self.is_staged() || self.canonical(genotype) == *genotype)
+        let counts = |genotype: &Genotype| !self.is_staged() || self.canonical(genotype) == *genotype;
+        genotypes.filter(move |genotype| counts(genotype) && self.violation(genotype).is_none())
     }
 
     fn all_genes(&self) -> impl Iterator<Item = Genotype> + '_ {
@@ -300,14 +316,18 @@ impl SearchSpace {
                 Topology::Staged(staged) => staged.parse(architecture, &self.networks.full)?,
                 Topology::Plugin(of) => of.parse(architecture)?,
             };
-            Ok(Genotype::new([genotype.genes(), &precisions].concat()))
+            let genotype = Genotype::new([genotype.genes(), &precisions].concat());
+            self.violation(&genotype).map_or(Ok(genotype), Err)
         };
         parse().map_err(|reason| SpaceError::Arch { arch: arch.to_owned(), space: self.name.clone(), reason })
     }
 
     /// The id of an architecture, which isomorphic ones share; none for a dead one, whose output does not
-    /// depend on its input. Where layers are not all of floats, it says that too ([`ArchId::architecture`]).
+    /// depend on its input, and for one that does not keep to the space's constraints. Where layers are not all of floats, it says that too ([`ArchId::architecture`]).
     pub fn id(&self, genotype: &Genotype) -> Option<ArchId> {
+        if self.violation(genotype).is_some() {
+            return None;
+        }
         let probe = match (self.lower(genotype, Scale::Probe), &self.topology) {
             (Err(_), Topology::Plugin(plugin)) => return plugin.id_of_failed(genotype, &self.networks),
             (probe, _) => probe.ok()?,

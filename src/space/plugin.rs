@@ -286,6 +286,7 @@ impl SearchSpace {
             stem: vec![],
             head: vec![],
             topology,
+            constraints: vec![],
             precisions: None,
             choices: vec![],
             text: definition.to_string(),

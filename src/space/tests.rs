@@ -1,6 +1,7 @@
 //! Encodings round-trip, ids are those of isomorphism, errors say what was meant.
 
 use super::*;
+use rand::SeedableRng;
 use std::collections::HashMap;
 
 fn nas_bench_201() -> SearchSpace {
@@ -162,4 +163,54 @@ fn every_graph_survives_its_json() {
             }
         }
     }
+}
+
+/// A space of two operators, `more` in front of its head.
+fn chain(operators: &str, more: &str) -> Result<SearchSpace, SpaceError> {
+    let text = format!(
+        "name: chain\ndescription: a chain\nnetworks:\n  full: {{input: [3, 8, 8], classes: 4, width: 8}}\n  \
+         probe: {{input: [3, 8, 8], classes: 4, width: 4}}\n  thin: {{input: [1, 5, 5], classes: 4, width: 2}}\n\
+         stem: [conv: {{kernel: 3}}]\nchain:\n  stages: [{{layers: 4, channels: width, stride: 1}}]\n  \
+         operators:\n{operators}{more}head: [global_avg_pool, linear: {{features: classes}}]\n"
+    );
+    SearchSpace::parse(&text, Path::new("chain.yaml"))
+}
+
+const KERNELS: &str = "    small: [conv: {kernel: 3}, relu]\n    large: [conv: {kernel: 5}, relu]\n";
+
+#[test]
+fn members_keep_to_constraints() {
+    // 4 layers of 576 or 1,600 weights, 216 in the stem, 36 in the head.
+    let space = chain(KERNELS, "constraints: [params <= 5k, params >= 2.6k]\n").unwrap();
+    let all: Vec<String> = space.enumerate().map(|genotype| space.arch(&genotype)).collect();
+    assert_eq!(all.len(), 4 + 6, "one or two large ones: {all:?}");
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for _ in 0..100 {
+        assert!(all.contains(&space.arch(&space.sample(&mut rng))));
+    }
+    let [least, most] = space.extremes(Scale::Full).unwrap();
+    let large = |genotype: &Genotype| genotype.genes().iter().sum::<u8>();
+    assert_eq!((large(&least), large(&most)), (1, 2));
+    assert_eq!(space.id(&Genotype::new(vec![0, 0, 0, 0])), None);
+    let refused = space.parse_arch("large-large-large-small").unwrap_err().to_string();
+    assert!(refused.ends_with("params are 5628, expected params <= 5k"), "{refused}");
+    let none = chain(KERNELS, "constraints: [params <= 1k]\n").unwrap_err().to_string();
+    assert!(none.contains("none of 10000 random architectures keeps to them"), "{none}");
+    let wrong = chain(KERNELS, "constraints: [param <= 1k]\n").unwrap_err().to_string();
+    assert!(wrong.starts_with("chain.yaml:13:15: ") && wrong.contains("did you mean `params`?"), "{wrong}");
+}
+
+#[test]
+fn what_does_not_fit_is_named_by_line_and_choice() {
+    let refused = |operators: &str, expected: &str| {
+        let error = chain(operators, "").unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    };
+    let wide = "    wide: [conv: {kernel: 9, padding: 0}, relu]\n";
+    refused(
+        &format!("{KERNELS}{wide}"),
+        "chain.yaml:13:5: 1.1: choice `wide`: network `full`: node `stage0.layer0.opwide.conv`: ",
+    );
+    let grouped = "    grouped: [conv: {kernel: 3, groups: 8}, relu]\n";
+    refused(&format!("{KERNELS}{grouped}"), "chain.yaml:13:5: 1.1: choice `grouped`: network `probe`: ");
 }

@@ -85,6 +85,58 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
+/// The values of a choice: a list, or a range of numbers, both of whose ends belong to it.
+struct Values(Vec<Value>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Range {
+    from: f64,
+    to: f64,
+    #[serde(default = "one")]
+    step: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Range {
+    fn numbers<E: de::Error>(&self) -> Result<Vec<f64>, E> {
+        let Self { from, to, step } = *self;
+        let steps = ((to - from) / step + 1e-9).floor();
+        match from > 0.0 && step > 0.0 && (0.0..255.0).contains(&steps) {
+            // As decimals, or the third of {from: 0.1, step: 0.1} would be .30000000000000004.
+            true => Ok((0..=steps as usize).map(|at| ((from + at as f64 * step) * 1e9).round() / 1e9).collect()),
+            false => Err(E::custom(format!("from {from} to {to} by {step}, expected 1 to 255 numbers above 0"))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ValuesVisitor;
+        impl<'de> Visitor<'de> for ValuesVisitor {
+            type Value = Values;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a list of values, or a range such as {from: 8, to: 64, step: 8}")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Values, A::Error> {
+                Vec::deserialize(de::value::SeqAccessDeserializer::new(seq)).map(Values)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Values, A::Error> {
+                let range = Range::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                let value = |number: f64| Value { text: number.to_string(), number: Some(number) };
+                Ok(Values(range.numbers()?.into_iter().map(value).collect()))
+            }
+        }
+        deserializer.deserialize_any(ValuesVisitor)
+    }
+}
+
 impl<'de> Deserialize<'de> for Choices {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ChoicesVisitor;
@@ -92,12 +144,12 @@ impl<'de> Deserialize<'de> for Choices {
             type Value = Choices;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a map from names to lists of values")
+                f.write_str("a map from names to lists of values, or to ranges such as {from: 8, to: 64, step: 8}")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Choices, A::Error> {
                 let mut all: Vec<Choice> = vec![];
-                while let Some((name, values)) = map.next_entry::<String, Vec<Value>>()? {
+                while let Some((name, Values(values))) = map.next_entry::<String, Values>()? {
                     let choice = Choice { name, values };
                     check(&choice, &all).map_err(de::Error::custom)?;
                     all.push(choice);
@@ -140,7 +192,7 @@ impl<'de> Deserialize<'de> for Depths {
             type Value = Depths;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a number of layers, or a list of different ones")
+                f.write_str("a number of layers, a list of different ones, or a range such as {from: 1, to: 4}")
             }
 
             fn visit_u64<E: de::Error>(self, depth: u64) -> Result<Depths, E> {
@@ -156,6 +208,15 @@ impl<'de> Deserialize<'de> for Depths {
                     all.push(depth);
                 }
                 Ok(Depths(all))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Depths, A::Error> {
+                let range = Range::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                let depths = range.numbers()?;
+                match depths.iter().find(|depth| depth.fract() != 0.0) {
+                    Some(depth) => Err(de::Error::custom(format!("depth {depth}, expected whole numbers of layers"))),
+                    None => Ok(Depths(depths.into_iter().map(|depth| depth as usize).collect())),
+                }
             }
         }
         let depths = deserializer.deserialize_any(DepthsVisitor)?;

@@ -3,9 +3,12 @@
 //!
 //! Decisions are named lists of values, made once for the network, for each stage, or for each layer; layers name them in
 //! their numbers ([`Extent`]). `block` chooses among the space's blocks, `resolution` the side of the full network's input.
-//! Genes of layers that a stage doesn't have don't count: [`Staged::canonical`] sets them to 0.
+//! Genes of layers that a stage doesn't have, and of what a layer's block doesn't name, don't count: [`Staged::canonical`] sets
+//! them to 0.
 
 mod choices;
+mod counting;
+mod line;
 mod notation;
 
 use super::block::{self, Layer, Scope};
@@ -16,6 +19,7 @@ use crate::genotype::Genotype;
 use crate::graph::{GraphBuilder, GraphError, NodeId};
 use crate::yaml::closest;
 use choices::{BLOCK, Choice, Choices, Depths, Value};
+use line::{Line, PLANNED, Planned};
 use serde::Deserialize;
 
 /// The name of the decision about the input's side.
@@ -31,7 +35,10 @@ pub(super) struct Staged {
     /// What is decided for each layer, where the stage has nothing else.
     #[serde(default)]
     layers: Choices,
+    #[serde(default)]
     stages: Vec<Stage>,
+    /// What stages there are, where that follows from what is decided once.
+    line: Option<Line>,
     blocks: Operators,
 }
 
@@ -121,30 +128,6 @@ impl Staged {
         self.all().map(|(place, one)| Decision { name: name(place, &one.name), choices: choices(one.values) }).collect()
     }
 
-    /// Number of architectures.
-    pub(super) fn size(&self) -> f64 {
-        let product = |choices: &Choices| choices.0.iter().map(|choice| choice.values.len() as f64).product::<f64>();
-        let of_stage = |stage: &Stage| {
-            let layer = product(self.layers(stage));
-            product(&stage.choices) * stage.depth.0.iter().map(|&depth| layer.powi(depth as i32)).sum::<f64>()
-        };
-        product(&self.choices) * self.stages.iter().map(of_stage).product::<f64>()
-    }
-
-    /// Sets genes of layers that a stage does not have to 0.
-    pub(super) fn canonical(&self, genes: &mut [u8]) {
-        let mut at = self.choices.0.len();
-        for stage in &self.stages {
-            let is_decided = stage.depth.0.len() > 1;
-            let depth = if is_decided { stage.depth.0[usize::from(genes[at])] } else { stage.depth.0[0] };
-            at += usize::from(is_decided) + stage.choices.0.len();
-            let layer = self.layers(stage).0.len();
-            let end = at + stage.depth.most() * layer;
-            genes[at + depth * layer..end].fill(0);
-            at = end;
-        }
-    }
-
     /// Sets all depths to the largest: the network then has every layer.
     pub(super) fn deepen(&self, genes: &mut [u8]) {
         for (gene, (place, choice)) in genes.iter_mut().zip(self.all()) {
@@ -190,6 +173,9 @@ impl Staged {
         let mut reader = Reader { genes: genotype.genes(), chosen: vec![], block: None };
         reader.read(&self.choices);
         let (whole, of_all) = (reader.chosen.len(), reader.block);
+        if let Some(line) = &self.line {
+            return self.lower_line(builder, line, reader, network, at);
+        }
         for (index, stage) in self.stages.iter().enumerate().take(network.stages.unwrap_or(self.stages.len())) {
             reader.block = stage.block.as_deref().or(of_all);
             let depth = reader.depth(&stage.depth);
@@ -221,6 +207,39 @@ impl Staged {
         Ok(at)
     }
 
+    fn lower_line(
+        &self,
+        builder: &mut GraphBuilder,
+        line: &Line,
+        mut reader: Reader<'_, '_>,
+        network: &NetworkSize,
+        from: NodeId,
+    ) -> Result<NodeId, GraphError> {
+        let mut at = from;
+        let of_input = Scope { chosen: &reader.chosen, ..Scope::undecided(network, 0, network.width, 1) };
+        let stages = line.stages(&of_input);
+        let block = reader.block.expect("that blocks are decided once is checked");
+        let layers = self.blocks.layers_of(block).expect("each block's name is checked");
+        for (index, Planned { depth, numbers }) in
+            stages.into_iter().enumerate().take(network.stages.unwrap_or(usize::MAX))
+        {
+            reader.chosen.extend(PLANNED.into_iter().zip(numbers));
+            for layer in 0..depth {
+                let in_channels = builder.shape(at).channels();
+                let stride = if layer == 0 { line.stride } else { 1 };
+                let scope = Scope { chosen: &reader.chosen, ..Scope::undecided(network, in_channels, 0, stride) };
+                let scope = Scope { out_channels: line.channels.resolve(&scope, in_channels), ..scope };
+                at = block::lower(builder, layers, &scope, &format!("stage{index}.layer{layer}.{block}"), at)?;
+            }
+        }
+        Ok(at)
+    }
+
+    /// Whether its stages follow from a line of widths.
+    pub(super) fn has_line(&self) -> bool {
+        self.line.is_some()
+    }
+
     /// Checks that names are of something.
     ///
     /// # Errors
@@ -239,8 +258,13 @@ impl Staged {
                 return Err((RESOLUTION.into(), reason));
             }
         }
-        if self.stages.is_empty() {
-            return Err(("stages".into(), "`stages` needs 1 stage at least".into()));
+        match (&self.line, &self.stages[..]) {
+            (Some(line), []) => return self.check_line(line, &whole),
+            (Some(_), _) => {
+                return Err(("line".into(), "`line` says what the stages are, expected no `stages`".into()));
+            }
+            (None, []) => return Err(("stages".into(), "`stages` needs 1 stage at least".into())),
+            (None, _) => {}
         }
         for (at, stage) in self.stages.iter().enumerate() {
             let place = format!("stage {}", at + 1);
@@ -261,14 +285,34 @@ impl Staged {
                     format!("{place}: what its layers are is not said, expected `block`, or a choice of that name");
                 ("stages".to_owned(), reason)
             })? {
-                let layers = self.blocks.layers_of(block).ok_or_else(|| {
-                    let reason = self.blocks.gene(block).err().unwrap_or_default();
-                    (block.to_owned(), format!("{place}: {}", reason.replacen("operator", "block", 1)))
-                })?;
+                let layers = self.blocks.layers_of(block).ok_or_else(|| self.no_block(&place, block))?;
                 check_names(&format!("{place}, block {block}"), layers, &names)?;
             }
         }
         Ok(())
+    }
+
+    fn check_line(&self, line: &Line, whole: &[&str]) -> Result<(), (String, String)> {
+        if let Some(choice) = self.layers.0.first() {
+            let reason = "`layers` are not decided one by one beside `line`, expected it among `choices`";
+            return Err((choice.name.clone(), reason.to_owned()));
+        }
+        check_extents("line", line.extents(), whole)?;
+        let names = [whole, &PLANNED].concat();
+        check_extents("line, channels", [&line.channels], &names)?;
+        let Some(blocks) = self.choices.0.iter().find(|choice| choice.name == BLOCK) else {
+            return Err(("line".into(), "line: what its layers are is not said, expected a choice `block`".into()));
+        };
+        for Value { text: block, .. } in &blocks.values {
+            let layers = self.blocks.layers_of(block).ok_or_else(|| self.no_block("line", block))?;
+            check_names(&format!("block {block}"), layers, &names)?;
+        }
+        Ok(())
+    }
+
+    fn no_block(&self, place: &str, block: &str) -> (String, String) {
+        let reason = self.blocks.gene(block).err().unwrap_or_default();
+        (block.to_owned(), format!("{place}: {}", reason.replacen("operator", "block", 1)))
     }
 
     /// The blocks that a stage's layers may be, by what is decided nearest to them; none where nothing says it.

@@ -90,6 +90,7 @@ impl Staged {
             }
             genes.resize(genes.len() + (stage.depth.most() - depth) * of_layer.len(), 0);
         }
+        self.canonical(&mut genes);
         Ok(Genotype::new(genes))
     }
 

@@ -1,11 +1,10 @@
 //! Genes of layers that are not there don't count; the notations of others are read; errors point at line and choice.
 
-use crate::genotype::{ArchId, Genotype};
+use crate::genotype::Genotype;
 use crate::space::{Precision, Scale, SearchSpace};
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// A small staged space with every kind of decision.
@@ -53,43 +52,6 @@ fn genes_of_absent_layers_do_not_count() {
                 assert_eq!((is_written, has_id), (counts, counts), "{}", space.arch(&drawn));
             }
         }
-    }
-}
-
-/// Draws, mutations and crossovers: all are valid, and no two share an id.
-#[test]
-fn ten_thousand_samples() {
-    for name in ["mobilenet-v3", "resnet", "vit", "vit-stages"] {
-        let space = SearchSpace::open(name).unwrap();
-        let mut rng = ChaCha8Rng::seed_from_u64(2);
-        let start = std::time::Instant::now();
-        let drawn: Vec<Genotype> = (0..10_000).map(|_| space.sample(&mut rng)).collect();
-        let sampled = start.elapsed();
-        let nodes: usize = drawn.iter().map(|one| space.lower(one, Scale::Full).unwrap().nodes().len()).sum();
-        let (all, mean) = (start.elapsed(), nodes / drawn.len());
-        println!("{name}: 10,000 drawn in {sampled:.1?}, lowered ({mean} nodes on average) in {:.1?}", all - sampled);
-        let mixed = drawn.windows(2).map(|pair| {
-            let mut gene = |at: usize| match rng.random_range(0..20) {
-                0 => rng.random_range(0..space.choices()[at]) as u8,
-                other => pair[other % 2].genes()[at],
-            };
-            space.canonical(&Genotype::new((0..space.choices().len()).map(&mut gene).collect()))
-        });
-        let all: Vec<Genotype> = drawn.iter().cloned().chain(mixed).collect();
-        let check = |genotype: &Genotype| {
-            let genes = genotype.genes().iter().zip(space.choices());
-            assert!(
-                genes.clone().count() == space.choices().len()
-                    && genes.clone().all(|(&gene, &count)| usize::from(gene) < count)
-            );
-            let arch = space.arch(genotype);
-            assert_eq!(space.parse_arch(&arch).unwrap(), *genotype, "{arch}");
-            assert_eq!(space.canonical(genotype), *genotype, "{arch}");
-            (genotype.clone(), space.id(genotype).unwrap_or_else(|| panic!("{arch}: no id")))
-        };
-        let ids: HashMap<Genotype, ArchId> = all.par_iter().map(check).collect();
-        let distinct: HashSet<&ArchId> = ids.values().collect();
-        assert_eq!(distinct.len(), ids.len(), "{name}");
     }
 }
 
@@ -208,4 +170,25 @@ fn other_spaces_name_nothing_that_is_chosen() {
     let depth = crate::space::NetworkChanges { depth: Some(3), ..Default::default() };
     let error = odd().with_network(&depth).unwrap_err().to_string();
     assert!(error.contains("its depths are decisions"), "{error}");
+}
+
+/// A choice counts where the layer's block names it; ranges are lists.
+#[test]
+fn choices_depend_on_the_block() {
+    let text = include_str!("../../../tests/data/odd-stages.yaml")
+        .replace(
+            "layers: {block: [plain, gated]}",
+            "layers: {block: [plain, gated, inverted], kernel: {from: 3, to: 7, step: 2}, expansion: [2, 3]}",
+        )
+        .replace("depth: [1, 2]", "depth: {from: 1, to: 2}");
+    let space = SearchSpace::parse(&text, Path::new("odd-stages.yaml")).unwrap();
+    assert_eq!(space.size(), 2.0 * 2.0 * 2.0 * (1.0 + 1.0 + 3.0 * 2.0f64).powi(2) * (4.0 + 16.0));
+    let of = |arch: &str| space.parse_arch(arch).unwrap();
+    let [inverted, plain] = ["inverted,5,3", "plain,5,3"].map(|layer| of(&format!("24,1/2,1:{layer}-gated,3,2/1:3,2")));
+    assert_ne!(inverted, of("24,1/2,1:inverted,7,3-gated,3,2/1:3,2"));
+    assert_eq!(plain, of("24,1/2,1:plain,3,2-gated,3,2/1:3,2"));
+    assert_eq!(space.arch(&plain), "24,1/2,1:plain,3,2-gated,3,2/1:3,2");
+    let unused = text.replace("block: [plain, gated, inverted]", "block: [plain, gated]");
+    let error = SearchSpace::parse(&unused, Path::new("odd-stages.yaml")).unwrap_err().to_string();
+    assert!(error.contains("1.1.kernel: no block that its layer may be names it"), "{error}");
 }
