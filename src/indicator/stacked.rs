@@ -352,6 +352,23 @@ mod tests {
     }
 
     #[test]
+    fn transformers_are_scored_alone() {
+        let space = SearchSpace::open("vit").unwrap();
+        let genotypes = sample(&space, 2);
+        let genotypes: Vec<&Genotype> = genotypes.iter().collect();
+        let stacked = probes(&space, Mode::Fast, 4, 4096).stacked();
+        let wanted = [Wanted::of(&stacked, View::Kernel, &teg()).unwrap()];
+        let candidates = Candidate::next(&stacked, &space, &genotypes, &wanted, |_| None);
+        assert!(candidates.len() == 2 && candidates.iter().all(|one| one.graphs[0].is_none()));
+        let alone = scored(&probes(&space, Mode::Fast, 4, 4096), &space, &genotypes);
+        for (found, alone) in scored(&stacked, &space, &genotypes).iter().zip(&alone) {
+            for (name, alone) in alone {
+                assert_eq!(found[name].as_ref().unwrap().value, alone.as_ref().unwrap().value, "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn a_stack_holds_what_the_memory_does() {
         let space = SearchSpace::open("nas-bench-201").unwrap();
         let genotypes = sample(&space, 8);

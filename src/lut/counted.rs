@@ -174,6 +174,24 @@ mod tests {
     }
 
     #[test]
+    fn attention_is_an_operator_with_both_products() {
+        let layers = "softmax,3,4-linear,2,2-softmax,2,2-softmax,2,2-softmax,2,2-softmax,2,2";
+        let graph = live("vit", &format!("3/1,patches_16/6:{layers}"));
+        let operators = counted_operators(&graph, 1);
+        let of = |kind: &str| operators.iter().find(|operator| operator.key.starts_with(kind)).unwrap();
+        let softmax = of("softmax_attention");
+        let map = |channels: usize| format!("1x{channels}x14x14");
+        assert_eq!(softmax.key, format!("softmax_attention(heads=3) {0}, {0}, {0} -> {0} float", map(192)));
+        assert_eq!(softmax.cost.macs, (2 * 196 * 196 * 192) as f64);
+        assert_eq!(of("linear_attention(heads=2)").cost.macs, (2 * 196 * 2 * 64 * 64) as f64);
+        let total: f64 = operators.iter().map(|operator| operator.cost.macs + operator.cost.grouped_macs).sum();
+        assert_eq!(total as u64, graph.cost().macs);
+        let groups = groups(&graph, 1);
+        let at = operators.iter().position(|operator| operator.key == softmax.key).unwrap();
+        assert_eq!(counted_operators(&chain(&graph, &groups[at], 2).unwrap().unwrap(), 1).len(), 2);
+    }
+
+    #[test]
     fn an_operator_can_stand_alone_and_in_a_chain() {
         let graph = live("mobilenet-macro", "10000000");
         let groups = groups(&graph, 1);

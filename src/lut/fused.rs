@@ -343,6 +343,23 @@ fn cost(node: &NodeProto, dims: &[Option<&[usize]>], result: Option<&[usize]>) -
 
 #[cfg(test)]
 mod tests {
+    /// All shapes of a transformer's operators are found, and its multiply-accumulates.
+    #[test]
+    fn transformers() {
+        let space = crate::space::SearchSpace::open("vit").unwrap();
+        let arch = format!("2/1,convolutions/6:{}", ["softmax,3,2"; 6].join("-"));
+        let graph = space.lower(&space.parse_arch(&arch).unwrap(), crate::space::Scale::Full).unwrap();
+        let weights = Weights::random(&graph, Init::default(), 0, &candle_core::Device::Cpu).unwrap();
+        let model = export(&graph, &weights, &Metadata::new(), ExportOptions::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        std::fs::write(&path, &model.bytes).unwrap();
+        let found = fused_operators(&path, &BTreeMap::new(), 1).unwrap();
+        assert!(found.iter().all(|operator| !operator.key.contains('?')), "{found:?}");
+        let macs: f64 = found.iter().map(|operator| operator.cost.macs + operator.cost.grouped_macs).sum();
+        assert_eq!(macs as u64, graph.cost().macs);
+    }
+
     use super::*;
     use crate::graph::{Conv2d, GraphBuilder, Op, Shape, Window};
     use crate::network::{Init, Weights};

@@ -49,7 +49,7 @@ impl Extent {
     }
 
     pub(super) fn same() -> Self {
-        Self { factor: 1.0, of: vec![Quantity::Same], unit: None }
+        Self { of: vec![Quantity::Same], ..Self::one() }
     }
 
     pub(super) fn out() -> Self {
