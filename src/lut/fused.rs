@@ -357,7 +357,8 @@ mod tests {
         let found = fused_operators(&path, &BTreeMap::new(), 1).unwrap();
         assert!(found.iter().all(|operator| !operator.key.contains('?')), "{found:?}");
         let macs: f64 = found.iter().map(|operator| operator.cost.macs + operator.cost.grouped_macs).sum();
-        assert_eq!(macs as u64, graph.cost().macs);
+        let counted: Vec<_> = found.iter().filter(|operator| operator.cost.macs > 0.0).take(20).collect();
+        assert_eq!(macs as u64, graph.cost().macs, "{counted:#?}");
     }
 
     use super::*;
