@@ -143,6 +143,7 @@ fn infer(node: &NodeProto, dims: &[Option<&[usize]>], inputs: &[Option<Value>]) 
             sum[axis] = dims.iter().map(|dims| dims.and_then(|dims| dims.get(axis)).copied()).sum::<Option<usize>>()?;
             Some(sum)
         }
+        "BatchNormalization" | "LayerNormalization" => first.map(<[_]>::to_vec),
         "Reshape" => reshape(first?, inputs.get(1)?.as_ref()?.constant?),
         "Slice" => slice(first?, &inputs.iter().map(|input| input.as_ref()?.constant).collect::<Vec<_>>()),
         "Transpose" => {
@@ -156,7 +157,7 @@ fn infer(node: &NodeProto, dims: &[Option<&[usize]>], inputs: &[Option<Value>]) 
 
 /// Operators whose result has the shape of their operands, broadcast.
 fn elementwise(op_type: &str) -> bool {
-    const NAMES: [&str; 39] = [
+    const NAMES: [&str; 37] = [
         "Add",
         "Sub",
         "Mul",
@@ -188,8 +189,6 @@ fn elementwise(op_type: &str) -> bool {
         "Cast",
         "Softmax",
         "LogSoftmax",
-        "BatchNormalization",
-        "LayerNormalization",
         "BiasGelu",
         "ReorderInput",
         "QuantizeLinear",
@@ -357,8 +356,7 @@ mod tests {
         let found = fused_operators(&path, &BTreeMap::new(), 1).unwrap();
         assert!(found.iter().all(|operator| !operator.key.contains('?')), "{found:?}");
         let macs: f64 = found.iter().map(|operator| operator.cost.macs + operator.cost.grouped_macs).sum();
-        let counted: Vec<_> = found.iter().filter(|operator| operator.cost.macs > 0.0).take(20).collect();
-        assert_eq!(macs as u64, graph.cost().macs, "{counted:#?}");
+        assert_eq!(macs as u64, graph.cost().macs);
     }
 
     use super::*;
