@@ -6,6 +6,7 @@
 //! [`Genotype`] to a [`Graph`], in one of three sizes: the full network, the probe that the indicators
 //! look at, and the thin one whose linear regions are counted.
 
+mod attention;
 mod block;
 mod cell;
 mod cells;
