@@ -33,6 +33,7 @@ pub mod onnx;
 pub mod pareto;
 pub mod plugin;
 mod process;
+pub mod prune;
 pub mod quality;
 pub mod quantize;
 pub mod report;

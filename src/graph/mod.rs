@@ -267,6 +267,16 @@ impl GraphBuilder {
         Ok(id)
     }
 
+    /// Adds zeros of any shape: an absent operand, such as a live graph's concatenations have.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn zeros(&mut self, name: impl Into<String>, shape: Shape) -> Result<NodeId, GraphError> {
+        let id = self.push(name, Op::Zero, &[NodeId(0)])?;
+        self.nodes[id.0].shape = shape;
+        Ok(id)
+    }
+
     /// The graph whose result is `output`.
     pub fn finish(self, output: NodeId) -> Graph {
         Graph { nodes: self.nodes, output }

@@ -33,6 +33,14 @@ impl Shape {
         }
     }
 
+    /// The same with so many channels or features.
+    pub fn with_channels(self, channels: usize) -> Self {
+        match self {
+            Self::Map { height, width, .. } => Self::Map { channels, height, width },
+            Self::Vector(_) => Self::Vector(channels),
+        }
+    }
+
     /// Pixels of a map, 1 for a vector.
     pub fn pixels(&self) -> usize {
         match *self {
