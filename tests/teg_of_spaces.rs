@@ -7,7 +7,7 @@ use tegu::network::Compute;
 use tegu::space::SearchSpace;
 
 /// Random members of each space.
-const MEMBERS: usize = 8;
+const MEMBERS: usize = 6;
 /// Images of a batch; linear regions are counted among thousands of their own.
 const BATCH: usize = 8;
 
