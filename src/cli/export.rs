@@ -24,7 +24,7 @@ pub(super) struct Args {
     /// Element type of weights and activations: f32, or f16 (input and output stay 32-bit floats)
     #[arg(long, default_value = "f32")]
     precision: Precision,
-    /// Weights as safetensors; drawn from the seed where absent
+    /// Weights as safetensors; where absent, those of the space's own model, or drawn from the seed
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Seed of the weights
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             let weights = Weights::load(&live, path, &cpu);
             (weights.map_err(|error| input_error(format!("{}: {error}", path.display())))?, None)
         }
-        None => (Weights::random(&live, Init::default(), args.seed, &cpu)?, Some(args.seed)),
+        None => (space.weights(&genotype, &live, (Init::default(), args.seed), &cpu)?, Some(args.seed)),
     };
     let metadata = Metadata {
         space: Some(space.name.clone()),

@@ -10,8 +10,10 @@ impl SearchSpace {
     /// # Errors
     /// If the operators don't fit a network of that size.
     pub fn with_network(mut self, changes: &NetworkChanges) -> Result<Self, SpaceError> {
-        if self.is_plugin() {
-            let reason = "network: its networks are a plugin's, expected `options` in its place".to_owned();
+        if self.is_plugin() || self.is_pretrained() {
+            let of =
+                if self.is_plugin() { "a plugin's, expected `options`" } else { "a model's, expected `from_onnx`" };
+            let reason = format!("network: its networks are {of} in its place");
             let NetworkSize { input, classes, .. } = self.networks.full;
             let same = NetworkChanges {
                 input: changes.input.filter(|changed| *changed != input),

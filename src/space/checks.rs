@@ -17,7 +17,7 @@ impl SearchSpace {
             Topology::Cells(cells) => nothing_is_chosen(outside.into_iter().chain(cells.layers())),
             Topology::Chain(chain) => nothing_is_chosen(outside.into_iter().chain(chain.layer_lists()))
                 .and_then(|()| staged::check_extents("stages, channels", chain.channels(), &[])),
-            Topology::Plugin(_) => Ok(()),
+            Topology::Plugin(_) | Topology::Pretrained(_) => Ok(()),
         };
         checked.map_err(|at| self.refusal(at, path))
     }

@@ -42,12 +42,12 @@ pub enum SpaceError {
     /// A plugin can't be had.
     #[error(transparent)]
     Plugin(#[from] PluginError),
-    /// A plugin gives no graph of an architecture.
+    /// There is no graph of an architecture: a plugin gives none, or a model can't be made so small.
     #[error("{space}: {reason}")]
     Lower {
         /// The space.
         space: String,
-        /// What the plugin said, or what became of it.
+        /// What the plugin said, or what became of it; why the model can't.
         reason: String,
     },
     /// The operators of an architecture don't fit together.

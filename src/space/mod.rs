@@ -21,6 +21,7 @@ mod open;
 mod operators;
 mod plugin;
 mod precision;
+mod pretrained;
 mod size;
 mod staged;
 
@@ -39,6 +40,7 @@ use chain::Chain;
 use constraint::Constraint;
 use plugin::PluginSpace;
 use precision::Precisions;
+use pretrained::Pretrained;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -72,6 +74,7 @@ enum Topology {
     Chain(Chain),
     Staged(Box<Staged>),
     Plugin(PluginSpace),
+    Pretrained(Box<Pretrained>),
 }
 
 /// One decision of a space, which a gene holds.
@@ -144,6 +147,7 @@ impl SearchSpace {
             Topology::Chain(chain) => chain.choices(&self.networks.full),
             Topology::Staged(staged) => staged.choices(),
             Topology::Plugin(of) => of.choices(),
+            Topology::Pretrained(of) => of.choices(),
         };
         if let Some(mut precisions) = precisions {
             let networks = self.uniform().map(|genotype| self.lower(&genotype, Scale::Full));
@@ -211,6 +215,7 @@ impl SearchSpace {
             Topology::Chain(chain) => chain.decisions(self.network(Scale::Full)),
             Topology::Staged(staged) => staged.decisions(),
             Topology::Plugin(of) => of.decisions(),
+            Topology::Pretrained(of) => of.decisions(),
         };
         decisions.extend(self.precisions.iter().flat_map(Precisions::decisions));
         decisions
@@ -222,16 +227,20 @@ impl SearchSpace {
         let product = |choices: &[usize]| choices.iter().map(|&choices| choices as f64).product();
         match &self.topology {
             Topology::Staged(staged) => staged.size() * product(&self.choices[staged.choices().len()..]),
+            Topology::Pretrained(of) => of.size(),
             _ => product(&self.choices),
         }
     }
 
-    /// The genotype with all genes that don't count, those of layers that a stage does not have and of what a layer's block does not
-    /// name, set to 0.
+    /// The genotype with all genes that don't count, those of layers that a stage does not have, of what a layer's block does not
+    /// name, and of what is inside of removed blocks, set to 0.
     pub fn canonical(&self, genotype: &Genotype) -> Genotype {
-        let Topology::Staged(staged) = &self.topology else { return genotype.clone() };
         let mut genes = genotype.genes().to_vec();
-        staged.canonical(&mut genes);
+        match &self.topology {
+            Topology::Staged(staged) => staged.canonical(&mut genes),
+            Topology::Pretrained(of) => of.canonical(&mut genes),
+            _ => {}
+        }
         Genotype::new(genes)
     }
 
@@ -259,7 +268,7 @@ impl SearchSpace {
     /// All genotypes that keep to the constraints, in lexicographic order of their genes.
     pub fn enumerate(&self) -> impl Iterator<Item = Genotype> + '_ {
         let genotypes = self.all_genes();
-        let counts = |genotype: &Genotype| !self.is_staged() || self.canonical(genotype) == *genotype;
+        let counts = |genotype: &Genotype| self.canonical(genotype) == *genotype;
         genotypes.filter(move |genotype| counts(genotype) && self.violation(genotype).is_none())
     }
 
@@ -289,6 +298,7 @@ impl SearchSpace {
             Topology::Chain(chain) => chain.arch(&architecture),
             Topology::Staged(staged) => staged.arch(&architecture),
             Topology::Plugin(of) => of.arch(&architecture),
+            Topology::Pretrained(of) => of.arch(&architecture),
         };
         match &self.precisions {
             Some(known) => format!("{arch}{}{}", precision::SEPARATOR, known.write(precisions)),
@@ -315,6 +325,7 @@ impl SearchSpace {
                 Topology::Chain(chain) => chain.parse(architecture, decisions)?,
                 Topology::Staged(staged) => staged.parse(architecture, &self.networks.full)?,
                 Topology::Plugin(of) => of.parse(architecture)?,
+                Topology::Pretrained(of) => of.parse(architecture)?,
             };
             let genotype = Genotype::new([genotype.genes(), &precisions].concat());
             self.violation(&genotype).map_or(Ok(genotype), Err)
@@ -327,6 +338,9 @@ impl SearchSpace {
     pub fn id(&self, genotype: &Genotype) -> Option<ArchId> {
         if self.violation(genotype).is_some() {
             return None;
+        }
+        if let Topology::Pretrained(of) = &self.topology {
+            return Some(of.id(&self.canonical(genotype)));
         }
         let probe = match (self.lower(genotype, Scale::Probe), &self.topology) {
             (Err(_), Topology::Plugin(plugin)) => return plugin.id_of_failed(genotype, &self.networks),
@@ -366,6 +380,9 @@ impl SearchSpace {
             (Scale::Full, Topology::Staged(staged)) => {
                 self.lower_to(genotype, &staged.chosen_size(genotype, &self.networks.full))
             }
+            (Scale::Full, Topology::Pretrained(of)) => {
+                self.lower_to(genotype, &of.chosen_size(genotype, &self.networks.full))
+            }
             _ => self.lower_to(genotype, self.network(scale)),
         }
     }
@@ -375,9 +392,11 @@ impl SearchSpace {
     /// # Errors
     /// If the operators don't fit together.
     pub fn lower_to(&self, genotype: &Genotype, size: &NetworkSize) -> Result<Graph, SpaceError> {
-        if let Topology::Plugin(plugin) = &self.topology {
-            let lowered = plugin.lower(genotype, size, &self.networks);
-            return lowered.map_err(|reason| SpaceError::Lower { space: self.name.clone(), reason });
+        let refused = |reason| SpaceError::Lower { space: self.name.clone(), reason };
+        match &self.topology {
+            Topology::Plugin(plugin) => return plugin.lower(genotype, size, &self.networks).map_err(refused),
+            Topology::Pretrained(of) => return of.lower(genotype, size).map_err(|error| refused(error.to_string())),
+            _ => {}
         }
         let misfit = |source| SpaceError::Graph { space: self.name.clone(), source };
         self.lower_network(genotype, size).map_err(misfit)
@@ -407,7 +426,7 @@ impl SearchSpace {
             Topology::Cells(cells) => cells.lower(&mut builder, genotype, network, at)?,
             Topology::Chain(chain) => chain.lower(&mut builder, genotype, network, at)?,
             Topology::Staged(staged) => staged.lower(&mut builder, genotype, network, at)?,
-            Topology::Plugin(_) => unreachable!("it lowers by itself"),
+            Topology::Plugin(_) | Topology::Pretrained(_) => unreachable!("they lower by themselves"),
         };
         scope.in_channels = builder.shape(at).channels();
         scope.out_channels = scope.in_channels;

@@ -140,6 +140,7 @@ impl SearchSpace {
         let twice = choices.iter().enumerate().find(|(at, choice)| choices[..*at].contains(choice));
         let reason = match twice {
             _ if self.is_plugin() => Some("a plugin's networks have no parts that Tegu knows".to_owned()),
+            _ if self.is_pretrained() => Some("a model's parts have no precisions yet".to_owned()),
             Some((_, choice)) => Some(format!("`{}` is there twice", choice.name())),
             None if choices.len() < 2 => Some(format!("{} choices, expected two or three", choices.len())),
             None => None,

@@ -7,7 +7,7 @@ use crate::device::HardwareProfile;
 use crate::genotype::{ArchId, Genotype};
 use crate::graph::Graph;
 use crate::indicator::{IndicatorError, Values};
-use crate::network::{Init, Weights};
+use crate::network::Init;
 use crate::onnx::{self, Batch, ExportOptions, Metadata};
 use crate::space::Scale;
 use std::collections::BTreeMap;
@@ -131,7 +131,8 @@ impl Candidate {
     pub fn export(&self, plan: &Plan, models: &Path) -> Result<Result<String, String>, StudyError> {
         let Some(live) = self.sound() else { return Ok(Err("nothing to export".to_owned())) };
         let seed = plan.config.seed;
-        let weights = match Weights::random(live, Init::TorchDefault, seed, &candle_core::Device::Cpu) {
+        let drawn = (Init::TorchDefault, seed);
+        let weights = match plan.space.weights(&self.record.genotype, live, drawn, &candle_core::Device::Cpu) {
             Ok(weights) => weights,
             Err(error) => return Ok(Err(format!("export: {error}"))),
         };

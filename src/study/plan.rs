@@ -244,6 +244,9 @@ impl Plan {
         if config.scoring == ScoringSection::Agents && space.is_plugin() {
             return Err(wrong("scoring: a plugin's networks are not known to agents, expected `here`".to_owned()));
         }
+        if config.scoring == ScoringSection::Agents && space.is_pretrained() {
+            return Err(wrong("scoring: agents do not have this study's model, expected `here`".to_owned()));
+        }
         if config.scoring == ScoringSection::Agents && settings.data.is_some() {
             return Err(wrong(
                 "scoring: images of `indicators.data` are not sent to agents, expected `here`".to_owned(),

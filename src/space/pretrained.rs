@@ -1,0 +1,328 @@
+//! A space around a network with weights: how wide each group of its channels is, which blocks it does without, how large its inputs are.
+//!
+//! ```text
+//! from_onnx: {model: m.onnx, widths: [0.25, 0.5, 0.75, 1], blocks: true, resolution: [160, 192, 224]}
+//! ```
+//!
+//! An architecture is written as its choices, joined by commas: widths of the groups in the order of [`Groups`](crate::prune::Groups), `keep` or
+//! `remove` for each block, the inputs' height. Its id is of these and of the file, since equal graphs may have other weights.
+
+use super::{Constraint, Decision, NetworkSize, Networks, SearchSpace, SpaceError, Topology};
+use crate::genotype::{ArchId, Genotype, hex};
+use crate::graph::{Graph, NodeId, Shape};
+use crate::network::{Init, Weights, WeightsError};
+use crate::prune::{Block, Choice, Group, Importance, Prunable, PruneError, Width, at_input};
+use crate::yaml;
+use candle_core::Device;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What separates choices in an architecture's text.
+const SEPARATOR: char = ',';
+
+/// Choices of a block, of which the first is that of a gene that does not count.
+const BLOCK: [&str; 2] = ["keep", "remove"];
+
+/// Channels of each 1024 that groups have in the full network, the probe and the thin one; at least one.
+const PARTS: [usize; 3] = [1024, 128, 1];
+
+/// Heights and widths of the probe's and of the thin network's inputs, where weights belong to no place of a map.
+const SIZES: [usize; 2] = [32, 3];
+
+/// What may be chosen around an ONNX model.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FromOnnx {
+    /// The file; its path counts from the space's own.
+    pub(super) model: PathBuf,
+    /// Parts of a group's channels, each more than 0 and at most 1.
+    #[serde(default)]
+    pub(super) widths: Vec<f64>,
+    /// Whether blocks may be removed.
+    #[serde(default)]
+    pub(super) blocks: bool,
+    /// Heights of square inputs.
+    #[serde(default)]
+    pub(super) resolution: Vec<usize>,
+}
+
+/// Such a space as written in YAML.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpaceFile {
+    name: String,
+    description: String,
+    from_onnx: FromOnnx,
+    #[serde(default)]
+    constraints: Vec<Constraint>,
+}
+
+/// A network with what is chosen about it.
+#[derive(Clone, Debug)]
+pub(super) struct Pretrained {
+    network: Arc<(Prunable, Weights)>,
+    sha256: String,
+    widths: Vec<f64>,
+    blocks: bool,
+    resolution: Vec<usize>,
+}
+
+impl Pretrained {
+    /// A space of a live graph with these weights, from a file of this SHA-256.
+    pub(super) fn new(
+        (graph, weights, sha256): (Graph, Weights, String),
+        from: &FromOnnx,
+        by: Importance<'_>,
+    ) -> Result<Self, String> {
+        let FromOnnx { widths, blocks, resolution, .. } = from.clone();
+        let twice = (1..widths.len()).any(|at| widths[..at].contains(&widths[at]));
+        if widths.len() > 256 || twice || widths.iter().any(|part| !(*part > 0.0 && *part <= 1.0)) {
+            return Err(format!("widths: {widths:?}, expected different numbers above 0 and up to 1, 256 at most"));
+        }
+        let twice = (1..resolution.len()).any(|at| resolution[..at].contains(&resolution[at]));
+        if resolution.len() > 256 || twice {
+            return Err(format!("resolution: {resolution:?}, expected different numbers, 256 at most"));
+        }
+        let channels = graph.input_shape().channels();
+        for &size in &resolution {
+            at_input(&graph, [channels, size, size]).map_err(|error| format!("resolution: {error}"))?;
+        }
+        let prunable = Prunable::new(graph, &weights, by).map_err(|error| error.to_string())?;
+        let made = Self { network: Arc::new((prunable, weights)), sha256, widths, blocks, resolution };
+        match made.decisions().is_empty() {
+            true => Err("nothing to choose, expected `widths`, `blocks` or `resolution`".into()),
+            false => Ok(made),
+        }
+    }
+
+    /// The sizes of the full network, the probe and the thin one.
+    pub(super) fn networks(&self) -> Result<Networks, String> {
+        let graph = self.prunable().whole();
+        let Shape::Map { channels, height, width } = graph.input_shape() else {
+            return Err("its input is no map".into());
+        };
+        let smallest = |wanted: usize| {
+            let sides = SIZES.into_iter().filter(|&side| side >= wanted && side < height.min(width)).rev();
+            let mut inputs = sides.map(|side| [channels, side, side]);
+            inputs.find(|&input| at_input(graph, input).is_ok()).unwrap_or([channels, height, width])
+        };
+        let size = |input, width| NetworkSize {
+            input,
+            classes: graph.output_shape().channels(),
+            width,
+            depth: None,
+            stages: None,
+            stem: true,
+        };
+        Ok(Networks {
+            full: size([channels, height, width], PARTS[0]),
+            probe: size(smallest(SIZES[0]), PARTS[1]),
+            thin: size(smallest(SIZES[1]), PARTS[2]),
+        })
+    }
+
+    fn prunable(&self) -> &Prunable {
+        &self.network.0
+    }
+
+    /// The groups whose widths are chosen.
+    fn groups(&self) -> &[Group] {
+        if self.widths.is_empty() { &[] } else { self.prunable().groups().all() }
+    }
+
+    /// The blocks that may go.
+    fn blocks(&self) -> &[Block] {
+        if self.blocks { self.prunable().blocks() } else { &[] }
+    }
+
+    pub(super) fn decisions(&self) -> Vec<Decision> {
+        let decision = |name: &str, choices: Vec<String>| Decision { name: name.to_owned(), choices };
+        let widths: Vec<String> = self.widths.iter().map(f64::to_string).collect();
+        let groups = self.groups().iter().map(|group| decision(&group.name, widths.clone()));
+        let blocks = self.blocks().iter().map(|block| decision(&block.name, BLOCK.map(str::to_owned).to_vec()));
+        let sizes: Vec<String> = self.resolution.iter().map(usize::to_string).collect();
+        let resolution = (!sizes.is_empty()).then(|| decision("resolution", sizes));
+        groups.chain(blocks).chain(resolution).collect()
+    }
+
+    pub(super) fn choices(&self) -> Vec<usize> {
+        self.decisions().iter().map(|decision| decision.choices.len()).collect()
+    }
+
+    pub(super) fn arch(&self, genotype: &Genotype) -> String {
+        let decisions = self.decisions();
+        let choices = decisions.iter().zip(genotype.genes());
+        let names: Vec<&str> = choices.map(|(decision, &gene)| decision.choices[usize::from(gene)].as_str()).collect();
+        names.join(&SEPARATOR.to_string())
+    }
+
+    pub(super) fn parse(&self, arch: &str) -> Result<Genotype, String> {
+        let names: Vec<&str> = arch.split(SEPARATOR).map(str::trim).collect();
+        let decisions = self.decisions();
+        if names.len() != decisions.len() {
+            return Err(format!("expected {} choices joined by `,`, found {}", decisions.len(), names.len()));
+        }
+        let gene = |(decision, name): (&Decision, &&str)| {
+            let found = decision.choices.iter().position(|choice| choice == name);
+            let expected = || format!("{}: `{name}`, expected one of {}", decision.name, decision.choices.join(", "));
+            found.map(|gene| gene as u8).ok_or_else(expected)
+        };
+        Ok(Genotype::new(decisions.iter().zip(&names).map(gene).collect::<Result<_, _>>()?))
+    }
+
+    /// Sets genes of what stands inside of removed blocks to 0: groups all of whose layers are there, and blocks.
+    pub(super) fn canonical(&self, genes: &mut [u8]) {
+        let (groups, blocks) = (self.groups(), self.blocks());
+        let is_removed = |genes: &[u8], at: usize| genes[groups.len() + at] == 1;
+        // An outer block's sum stands behind an inner one's.
+        let mut gone: BTreeSet<NodeId> = BTreeSet::new();
+        for (at, block) in blocks.iter().enumerate().rev() {
+            if gone.contains(&block.sum) {
+                genes[groups.len() + at] = 0;
+            } else if is_removed(genes, at) {
+                gone.extend(&block.body);
+            }
+        }
+        for (at, group) in groups.iter().enumerate() {
+            if group.producers.iter().all(|layer| gone.contains(layer)) {
+                genes[at] = 0;
+            }
+        }
+    }
+
+    /// Number of canonical genotypes, where no group's layers are in several blocks and nowhere else: a block is gone, or it has what is inside.
+    pub(super) fn size(&self) -> f64 {
+        let blocks = self.blocks();
+        // The innermost block that has all of these; behind the blocks, what none has.
+        let home = |nodes: &[NodeId]| {
+            let has = |block: &&Block| nodes.iter().all(|node| block.body.contains(node));
+            let innermost = blocks.iter().filter(has).min_by_key(|block| block.body.len());
+            innermost.and_then(|found| blocks.iter().position(|block| block == found)).unwrap_or(blocks.len())
+        };
+        let mut sizes = vec![1.0; blocks.len() + 1];
+        for group in self.groups() {
+            sizes[home(&group.producers)] *= self.widths.len() as f64;
+        }
+        // Inner blocks' sums stand before outer ones'.
+        for (at, block) in blocks.iter().enumerate() {
+            let with = sizes[at] + 1.0;
+            sizes[home(&[block.sum])] *= with;
+        }
+        sizes[blocks.len()] * self.resolution.len().max(1) as f64
+    }
+
+    /// What a genotype leaves, its groups `part` 1024ths as wide.
+    fn choice(&self, genotype: &Genotype, part: usize) -> Choice {
+        let (groups, blocks) = (self.groups(), self.blocks());
+        let genes = genotype.genes();
+        let mut choice = Choice::default();
+        for (at, group) in self.prunable().groups().all().iter().enumerate() {
+            let chosen = if groups.is_empty() { 1.0 } else { self.widths[usize::from(genes[at])] };
+            let channels = Width::Fraction(chosen).of(group.channels).unwrap_or(group.channels);
+            choice.widths.insert(group.name.clone(), Width::Channels((channels * part / PARTS[0]).max(1)));
+        }
+        let removed = blocks.iter().zip(&genes[groups.len()..]).filter(|(_, gene)| **gene == 1);
+        choice.removed = removed.map(|(block, _)| block.name.clone()).collect();
+        choice
+    }
+
+    /// The full network's size with the inputs that a genotype chooses.
+    pub(super) fn chosen_size(&self, genotype: &Genotype, full: &NetworkSize) -> NetworkSize {
+        let gene = genotype.genes().get(self.groups().len() + self.blocks().len());
+        let size = gene.and_then(|&gene| self.resolution.get(usize::from(gene)));
+        let input = size.map_or(full.input, |&size| [full.input[0], size, size]);
+        NetworkSize { input, ..full.clone() }
+    }
+
+    pub(super) fn lower(&self, genotype: &Genotype, size: &NetworkSize) -> Result<Graph, PruneError> {
+        let graph = self.prunable().graph(&self.choice(genotype, size.width))?;
+        at_input(&graph, size.input)
+    }
+
+    /// The part of the model's weights that is a full network's; none where `graph` is not that network's.
+    fn weights(&self, genotype: &Genotype, graph: &Graph) -> Result<Option<Weights>, PruneError> {
+        let (prunable, weights) = &*self.network;
+        let (full, weights) = prunable.prune(weights, &self.choice(genotype, PARTS[0]))?;
+        Ok((full.parameters() == graph.parameters()).then_some(weights))
+    }
+
+    /// The id of a canonical genotype.
+    pub(super) fn id(&self, genotype: &Genotype) -> ArchId {
+        let text = format!("{},{}", self.sha256, self.arch(genotype));
+        ArchId::new(hex(&Sha256::digest(text)[..8]))
+    }
+}
+
+impl SearchSpace {
+    /// Reads a space around a network from YAML text with `from_onnx`; `path` is where it is said to come from, `read` gives the live graph, the weights
+    /// and the SHA-256 of the model's file.
+    ///
+    /// # Errors
+    /// If the text is not such a space, the model can't be read, or there is nothing to choose about it.
+    pub fn around(
+        text: &str,
+        path: &Path,
+        read: impl FnOnce(&Path) -> Result<(Graph, Weights, String), String>,
+    ) -> Result<Self, SpaceError> {
+        let SpaceFile { name, description, from_onnx, constraints } = yaml::parse(text, path)?;
+        let invalid =
+            |reason: String| SpaceError::Invalid { path: path.to_owned(), reason: format!("from_onnx: {reason}") };
+        let model = path.parent().unwrap_or(Path::new("")).join(&from_onnx.model);
+        let network = read(&model).map_err(invalid)?;
+        let sha256 = network.2.clone();
+        let pretrained = Pretrained::new(network, &from_onnx, Importance::L1).map_err(invalid)?;
+        let mut definition: serde_json::Value = yaml::parse(text, path)?;
+        definition["from_onnx"]["sha256"] = sha256.into();
+        let mut space = Self {
+            name,
+            description,
+            networks: pretrained.networks().map_err(invalid)?,
+            stem: vec![],
+            head: vec![],
+            topology: Topology::Pretrained(Box::new(pretrained)),
+            constraints,
+            precisions: None,
+            choices: vec![],
+            definition,
+            text: text.to_owned(),
+        };
+        space.recount().map_err(invalid)?;
+        space.check_operators(path)?;
+        space.check_constraints().map_err(|at| space.refusal(at, path))?;
+        Ok(space)
+    }
+
+    /// Weights of an architecture's `graph`: those that the space brings, where it is the full network's; drawn from `seed` elsewhere.
+    ///
+    /// # Errors
+    /// If the device can't hold them.
+    pub fn weights(
+        &self,
+        genotype: &Genotype,
+        graph: &Graph,
+        (init, seed): (Init, u64),
+        device: &Device,
+    ) -> Result<Weights, WeightsError> {
+        let own = match &self.topology {
+            Topology::Pretrained(of) => match of.weights(genotype, graph) {
+                Ok(own) => own,
+                Err(PruneError::Weights(error)) => return Err(error),
+                // Where there is no network of it, the graph is another's.
+                Err(_) => None,
+            },
+            _ => None,
+        };
+        match own {
+            Some(own) => own.map(|_, tensor| tensor.to_device(device)),
+            None => Weights::random(graph, init, seed, device),
+        }
+    }
+
+    /// Whether its networks are parts of one model.
+    pub fn is_pretrained(&self) -> bool {
+        matches!(self.topology, Topology::Pretrained(_))
+    }
+}
