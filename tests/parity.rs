@@ -25,6 +25,9 @@ const TOLERANCE: f32 = 1e-4;
 /// How far the outputs of two inputs must be apart, relative to the largest output.
 const SENSITIVE: f32 = 0.01;
 
+/// What is added to variances of normalisations, where not many of them follow each other.
+const ADDED: f64 = 0.01;
+
 /// Samples in a run, where the model leaves that open.
 const OPEN_BATCH: usize = 2;
 
@@ -52,7 +55,7 @@ impl Parity {
             cases: vec![],
             worst: 0.0,
             sensitivity: f32::INFINITY,
-            added: 0.01,
+            added: ADDED,
         }
     }
 
@@ -291,49 +294,43 @@ fn tinybench() {
     parity.finish();
 }
 
+/// The smallest, the largest and 20 drawn members of a space of stages, on fewer pixels and narrower.
+fn check_small_stages(space: &str, side: usize, width: usize, added: f64) {
+    let mut parity = Parity { added, ..Parity::new() };
+    let input = Some([3, side, side]);
+    let network = NetworkChanges { input, classes: Some(10), width: Some(width), depth: None };
+    parity.check_stages(space, 20, &network);
+    parity.finish();
+}
+
 /// Half the width, on fewer pixels.
 #[test]
 fn mobilenet_v3() {
-    let mut parity = Parity { added: 0.1, ..Parity::new() };
-    let network = NetworkChanges { input: Some([3, 64, 64]), classes: Some(10), width: Some(8), depth: None };
-    parity.check_stages("mobilenet-v3", 20, &network);
-    parity.finish();
+    check_small_stages("mobilenet-v3", 64, 8, 0.1);
 }
 
 /// A quarter of the width, on fewer pixels.
 #[test]
 fn resnet() {
-    let mut parity = Parity::new();
-    let network = NetworkChanges { input: Some([3, 64, 64]), classes: Some(10), width: Some(16), depth: None };
-    parity.check_stages("resnet", 20, &network);
-    parity.finish();
+    check_small_stages("resnet", 64, 16, ADDED);
 }
 
 /// A third of the channels, on fewer pixels.
 #[test]
 fn vision_transformers() {
-    let mut parity = Parity::new();
-    let network = NetworkChanges { input: Some([3, 96, 96]), classes: Some(10), width: Some(24), depth: None };
-    parity.check_stages("vit", 20, &network);
-    parity.finish();
+    check_small_stages("vit", 96, 24, ADDED);
 }
 
 /// Half of the channels, on fewer pixels.
 #[test]
 fn vision_transformers_of_stages() {
-    let mut parity = Parity::new();
-    let network = NetworkChanges { input: Some([3, 96, 96]), classes: Some(10), width: Some(16), depth: None };
-    parity.check_stages("vit-stages", 20, &network);
-    parity.finish();
+    check_small_stages("vit-stages", 96, 16, ADDED);
 }
 
 /// Half the width, on fewer pixels.
 #[test]
 fn regnet() {
-    let mut parity = Parity { added: 0.1, ..Parity::new() };
-    let network = NetworkChanges { input: Some([3, 64, 64]), classes: Some(10), width: Some(16), depth: None };
-    parity.check_stages("regnet", 20, &network);
-    parity.finish();
+    check_small_stages("regnet", 64, 16, 0.1);
 }
 
 #[test]

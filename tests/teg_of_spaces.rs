@@ -41,6 +41,11 @@ fn check(space: &SearchSpace) {
         println!("{}: {name} from {:.4} to {:.4}", space.name, values[0], values[MEMBERS - 1]);
         values.dedup();
         let is_smooth = SMOOTH.contains(&space.name.as_str()) && name == "linear_regions";
-        assert!(is_smooth || values.len() > MEMBERS / 2, "{}: {name} has {} values: {values:?}", space.name, values.len());
+        assert!(
+            is_smooth || values.len() > MEMBERS / 2,
+            "{}: {name} has {} values: {values:?}",
+            space.name,
+            values.len()
+        );
     }
 }

@@ -22,7 +22,7 @@ pub use window::{Margins, Pair, Side, Window};
 
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 /// A node of a graph, by its position in topological order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -226,14 +226,18 @@ pub enum GraphError {
 pub struct GraphBuilder {
     nodes: Vec<Node>,
     /// Nodes by the hash of their name; of two names of one hash, the first.
-    names: HashMap<u64, NodeId>,
+    names: HashMap<u64, NodeId, BuildHasherDefault<AsItIs>>,
 }
 
 impl GraphBuilder {
     /// A graph of nothing but its input.
     pub fn new(input: Shape) -> Self {
         let node = Node { name: "input".into(), op: Op::Input, inputs: vec![], shape: input };
-        Self { names: [(hash(&node.name), NodeId(0))].into(), nodes: vec![node] }
+        let mut builder = Self { nodes: Vec::with_capacity(ROOM), names: HashMap::default() };
+        builder.names.reserve(ROOM);
+        builder.names.insert(hash(&node.name), NodeId(0));
+        builder.nodes.push(node);
+        builder
     }
 
     /// The node of the network's input.
@@ -280,6 +284,27 @@ impl GraphBuilder {
     /// The graph whose result is `output`.
     pub fn finish(self, output: NodeId) -> Graph {
         Graph { nodes: self.nodes, output }
+    }
+}
+
+/// Nodes that there is room for from the start: most graphs have as many.
+const ROOM: usize = 256;
+
+/// The hasher of what is a hash already.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, &byte| hash.rotate_left(8) ^ u64::from(byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
