@@ -56,6 +56,8 @@ pub fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, YamlErro
         if let Some((line, column)) = location {
             message = message.replace(&format!(" at line {line} column {column}"), "");
         }
+        let name_alone = "invalid type: unit variant, expected newtype variant";
+        message = message.replace(name_alone, "found the name alone, expected a map behind it, such as `name: {}`");
         if let Some(meant) = meant(&message) {
             message.push_str(&format!("; did you mean `{meant}`?"));
         }

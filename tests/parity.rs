@@ -309,6 +309,24 @@ fn resnet() {
     parity.finish();
 }
 
+/// A third of the channels, on fewer pixels.
+#[test]
+fn vision_transformers() {
+    let mut parity = Parity::new();
+    let network = NetworkChanges { input: Some([3, 96, 96]), classes: Some(10), width: Some(24), depth: None };
+    parity.check_stages("vit", 20, &network);
+    parity.finish();
+}
+
+/// Half of the channels, on fewer pixels.
+#[test]
+fn vision_transformers_of_stages() {
+    let mut parity = Parity::new();
+    let network = NetworkChanges { input: Some([3, 96, 96]), classes: Some(10), width: Some(16), depth: None };
+    parity.check_stages("vit-stages", 20, &network);
+    parity.finish();
+}
+
 /// Half the width, on fewer pixels.
 #[test]
 fn regnet() {

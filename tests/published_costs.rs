@@ -8,6 +8,7 @@
 //!   has six significant digits. A difference of one unit in the last digit printed fails.
 //! - Once-for-All's MobileNetV3 subnets, as Intel's DyNAS-T published them with its notebooks: `Model Parameters` and `MACs` are ours,
 //!   to the unit.
+//! - DeiT-Tiny: its authors' parameters, timm's multiply-accumulates.
 //! - ResNets and MobileNetV3-Large: torchvision's table of weights (`num_params`, `_ops`).
 
 mod common;
@@ -172,4 +173,23 @@ fn mobilenet_v3_large() {
     let cost = cost(&space, "2:3,4-3,3/3:5,3-5,3-5,3/4:3,6-3,2.5-3,2.3-3,2.3/2:3,6-3,6/3:5,6-5,6-5,6");
     assert_eq!(cost.params + 1280, 5_483_032);
     assert_eq!(format!("{:.3}", cost.macs as f64 / 1e9), "0.217");
+}
+
+/// DeiT-Tiny has 5,717,416 parameters with its class token and that one's position, 192 numbers each (Touvron et al. 2021, Table 1: 5 M; timm's
+/// `deit_tiny_patch16_224`), which networks with a head on the mean of all tokens don't have.
+///
+/// timm's table (results/benchmark-infer) says 1.26 G multiply-accumulates. Its counter takes 5 for each element of a layer normalisation. With these, and
+/// with one token more, ours are that; ours count no normalisation.
+#[test]
+fn deit_tiny() {
+    let space = SearchSpace::open("vit").unwrap();
+    let layers = ["softmax,3,4"; 12].join("-");
+    let cost = cost(&space, &format!("3/1,patches_16/12:{layers}"));
+    assert_eq!(cost.params + 2 * 192, 5_717_416);
+    let (tokens, channels) = (196, 192);
+    let layer = |tokens: u64| tokens * 12 * channels * channels + 2 * tokens * tokens * channels;
+    let patches_and_classes = tokens * 3 * 16 * 16 * channels + channels * 1000;
+    assert_eq!(cost.macs, patches_and_classes + 12 * layer(tokens));
+    let theirs = patches_and_classes + 12 * layer(tokens + 1) + 25 * 5 * channels * (tokens + 1);
+    assert_eq!(format!("{:.2}", theirs as f64 / 1e9), "1.26");
 }

@@ -137,11 +137,15 @@ fn integers_are_near_to_fake_quantisation() {
             let file = folder.path().join(format!("{name}.{kind}.onnx"));
             quantized.save(&file).unwrap();
             let layers = float.layers().len();
-            // Beside a hard sigmoid, ONNX Runtime has no convolution of signed activations.
-            let integer = if kind == "signed" { usize::from(!name.starts_with("gate")) } else { layers };
+            // Of signed activations ONNX Runtime has fully connected layers, and none beside a hard sigmoid.
+            let connected = graph.nodes().iter().any(|node| matches!(node.op, Op::Linear { .. }));
+            let signed = usize::from(connected && !name.starts_with("gate"));
+            let integer = if kind == "signed" { signed } else { layers };
             let dims = [&[2], input.as_slice()].concat();
             cases.push(json!({
                 "model": file, "integer": integer, "tolerance": allowed, "output": found[..2].concat(),
+                // onnx's reference pads the wrong sides of a pool that is not square.
+                "reference": name != "rectangles",
                 "input": {"dims": dims, "values": first_batch(&set, 2)},
             }));
         }

@@ -13,7 +13,7 @@ use tegu::space::{Scale, SearchSpace};
 const COUNT: usize = 10_000;
 
 /// Spaces whose genotypes are all alive, and different networks if they differ.
-const ONE_TO_ONE: [&str; 3] = ["mobilenet-v3", "resnet", "tabular"];
+const ONE_TO_ONE: [&str; 5] = ["mobilenet-v3", "resnet", "tabular", "vit", "vit-stages"];
 
 #[test]
 fn samples_mutations_and_crossovers_are_valid() {

@@ -181,6 +181,9 @@ pub fn describe(graph: &Graph, batch: usize) -> Value {
             Op::Softmax => ("softmax", 1, false),
             Op::Pad(_) => ("pad", 1, false),
             Op::Dropout { .. } | Op::Identity | Op::Zero => ("identity", 1, false),
+            Op::Activation(Activation::Gelu) | Op::LayerNorm | Op::Attention(_) | Op::PositionEmbedding => {
+                panic!("{}: training.py knows no transformers", node.name)
+            }
         };
         all.insert("op".into(), op.into());
         all.insert("groups".into(), groups.into());

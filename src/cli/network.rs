@@ -9,7 +9,7 @@ use std::path::Path;
 /// A search space, and what is changed of its full network.
 #[derive(Debug, clap::Args)]
 pub(super) struct SpaceArgs {
-    /// Search space: `nas-bench-201`, `mobilenet-macro`, `mobilenet-v3`, `resnet`, `darts`, `tinybench`, or the path of a YAML file
+    /// Search space: one that comes with Tegu, such as `nas-bench-201`, `mobilenet-v3` or `vit`, or the path of a YAML file
     space: String,
     /// Shape of one input sample
     #[arg(long, value_name = "CxHxW", value_parser = shape)]

@@ -1,4 +1,4 @@
-//! A digest of the graph that does not depend on names or on the order of nodes and of operands.
+//! A digest of the graph that does not depend on names or on the order of nodes and of operands, but for those of attention.
 //!
 //! Colour refinement (Weisfeiler and Leman 1968) on the directed graph: a node's colour starts as its
 //! operator and shape and is refined by the multisets of its operands' and users' colours. Unlike an
@@ -31,7 +31,13 @@ impl Graph {
         for _ in 0..2 {
             for at in 0..self.nodes.len() {
                 let operands = self.nodes[at].inputs.iter().map(|i| colours[i.0]);
-                colours[at] = refine(colours[at], operands.collect());
+                let operands = match self.nodes[at].op {
+                    Op::Attention(_) => {
+                        operands.zip(0u8..).map(|(colour, place)| digest(&[&colour, &[place]])).collect()
+                    }
+                    _ => operands.collect(),
+                };
+                colours[at] = refine(colours[at], operands);
             }
             for at in (0..self.nodes.len()).rev() {
                 let by = users[at].iter().map(|&user| colours[user]);

@@ -1,10 +1,10 @@
 //! What a graph costs: multiply-accumulates, parameters, activation memory; and how large it is.
 //!
-//! MACs are those of convolutions and fully connected layers; additions of biases, normalisation, pooling
-//! and activations are not counted (the convention of NAS-Bench-Macro's `flops`; NAS-Bench-201's adds one
+//! MACs are those of convolutions, fully connected layers and the two products of an attention (of queries with keys, of weights with
+//! values; of keys with values, of queries with that); additions of biases, normalisation, pooling, softmax and activations are not counted (the convention of NAS-Bench-Macro's `flops`; NAS-Bench-201's adds one
 //! for each bias of the classifier). Parameters are the trained ones.
 
-use super::{Conv2d, Graph, NodeId, Op, Role};
+use super::{Attention, AttentionKind, Conv2d, Graph, NodeId, Op, Role};
 use serde::{Deserialize, Serialize};
 
 /// Costs of one sample's forward pass.
@@ -52,9 +52,12 @@ impl Graph {
         self.layers_on_path(usize::min, has_weights)
     }
 
-    /// Convolutions, linear layers and pooling on the path that has fewest of them, from the input to the output.
+    /// Convolutions, linear layers, attention and pooling on the path that has fewest of them, from the input to the output.
     pub fn identity_path(&self) -> usize {
-        let mixes = |op: &Op| has_weights(op) || matches!(op, Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool);
+        let mixes = |op: &Op| {
+            let looks = matches!(op, Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::Attention(_));
+            has_weights(op) || looks
+        };
         self.layers_on_path(usize::min, mixes)
     }
 
@@ -89,10 +92,21 @@ impl Graph {
                     let weight = &self.node_parameters(id)[0];
                     (weight.dims.iter().product::<usize>() * node.shape.pixels()) as u64
                 }
+                Op::Attention(attention) => self.attention_macs(node.inputs.as_slice(), attention),
                 _ => 0,
             }
         };
         self.ids().map(of_node).sum()
+    }
+
+    /// Of the two products of an attention with these operands.
+    pub(crate) fn attention_macs(&self, operands: &[NodeId], attention: Attention) -> u64 {
+        let [q, k, v] = [0, 1, 2].map(|at| self.node(operands[at]).shape);
+        let macs = match attention.kind {
+            AttentionKind::Softmax => q.pixels() * k.pixels() * (q.channels() + v.channels()),
+            AttentionKind::Linear => (q.pixels() + k.pixels()) * q.channels() * v.channels() / attention.heads,
+        };
+        macs as u64
     }
 
     fn trained(&self) -> u64 {

@@ -158,6 +158,7 @@ fn check_numbers(op: &Op) -> Result<(), String> {
         Op::Pad(margins) => margins.before.iter().chain(&margins.after).map(|side| side.unsigned_abs()).collect(),
         Op::Linear { out_features: 0, .. } => return Err("out_features: 0, expected 1 or more".to_owned()),
         Op::Linear { out_features, .. } => vec![*out_features],
+        Op::Attention(attention) => vec![attention.heads],
         Op::Dropout { probability } if !(0.0..1.0).contains(probability) => {
             return Err(format!("probability: {probability}, expected 0 or more and less than 1"));
         }

@@ -5,7 +5,7 @@
 //! convolution of an absent edge). NAS-Bench-201 counts such operators; a target never needs them. Two
 //! operators without parameters on the same operands have one value and become one node.
 
-use super::{Graph, GraphError, Node, NodeId, Op};
+use super::{Attention, AttentionKind, Graph, GraphError, Node, NodeId, Op};
 
 impl Graph {
     /// The graph of the live nodes alone: absent edges leave the sums that they were part of, sums of one
@@ -25,8 +25,10 @@ impl Graph {
                 Op::Zero => None,
                 Op::Identity | Op::Dropout { .. } => operands.first().copied(),
                 Op::Add if operands.len() < 2 => operands.first().copied(),
-                // A concatenation keeps its channels' places, so an absent part of it stays as zeros.
-                Op::Concat if !complete && !operands.is_empty() => {
+                // A concatenation keeps its channels' places, so an absent part of it stays as zeros; a softmax of zeros is a mean.
+                Op::Concat | Op::Attention(Attention { kind: AttentionKind::Softmax, .. })
+                    if !complete && self.takes_zeros(node, &value) =>
+                {
                     let part = |input: &NodeId| value[input.0].unwrap_or_else(|| zeros(&mut nodes, self.node(*input)));
                     let inputs = node.inputs.iter().map(part).collect();
                     Some(place(&mut nodes, Node { inputs, ..node.clone() }))
@@ -38,6 +40,12 @@ impl Graph {
         }
         let output = value[self.output.0].ok_or(GraphError::Dead)?;
         Ok(Graph { nodes, output }.reachable())
+    }
+
+    /// Whether something is left of a concatenation or an attention with absent operands: any part; the values that are looked at.
+    fn takes_zeros(&self, node: &Node, value: &[Option<NodeId>]) -> bool {
+        let needed = if node.op == Op::Concat { 0 } else { node.inputs.len() - 1 };
+        node.inputs[needed..].iter().any(|input| value[input.0].is_some())
     }
 
     /// Whether the output depends on the input.
@@ -77,7 +85,8 @@ impl Graph {
 
 /// The node that computes what `node` does: one that is there already, or `node` itself.
 fn place(nodes: &mut Vec<Node>, node: Node) -> NodeId {
-    let has_parameters = matches!(node.op, Op::Conv2d(_) | Op::Linear { .. } | Op::BatchNorm);
+    let has_parameters =
+        matches!(node.op, Op::Conv2d(_) | Op::Linear { .. } | Op::BatchNorm | Op::LayerNorm | Op::PositionEmbedding);
     let equal = |other: &Node| other.op == node.op && other.inputs == node.inputs && other.shape == node.shape;
     let known = (!has_parameters).then(|| nodes.iter().position(equal)).flatten();
     NodeId(known.unwrap_or_else(|| {

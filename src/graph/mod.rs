@@ -22,7 +22,7 @@ pub use window::{Margins, Pair, Side, Window};
 
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 /// A node of a graph, by its position in topological order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,6 +63,32 @@ pub enum Activation {
     Sigmoid,
     /// min(max(x + 3, 0), 6) / 6
     HardSigmoid,
+    /// x · Φ(x), Φ the standard normal distribution (Hendrycks and Gimpel 2016): with the error function, not the approximation
+    /// by tanh.
+    Gelu,
+}
+
+/// How the pixels of a map look at those of another: in `heads` equal parts of the channels, each by itself, q of shape
+/// `[channels, height, width]`, k and v of as many pixels as each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attention {
+    /// Parts of the channels.
+    pub heads: usize,
+    /// What the weight of a pixel is.
+    pub kind: AttentionKind,
+}
+
+/// What the weight of a pixel m for a pixel n is, from the d channels of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionKind {
+    /// softmax over m of q_n · k_m / √d (Vaswani et al. 2017): its cost grows with the product of the numbers of pixels.
+    Softmax,
+    /// max(q_n, 0) · max(k_m, 0) / (Σ over m of these + ε), ε = [`LINEAR_ATTENTION_EPS`]: ReLU features without re-weighting
+    /// (Katharopoulos et al. 2020; Cai et al. 2023, EfficientViT, Section 3.1). Summed over m first, the cost grows with the pixels
+    /// and d².
+    Linear,
 }
 
 /// What a node computes.
@@ -105,6 +131,12 @@ pub enum Op {
     },
     /// A map with zeros around it, or with rows and columns cut off.
     Pad(Margins),
+    /// Normalisation over the channels of each pixel, with scale and shift, ε = [`LAYER_NORM_EPS`] (Ba et al. 2016).
+    LayerNorm,
+    /// Attention of three operands: q, k, v; the result has q's pixels and v's channels.
+    Attention(Attention),
+    /// A map plus a trained one of the same shape: where each pixel is (Dosovitskiy et al. 2021).
+    PositionEmbedding,
     /// All zeros in the input's shape: the absent edge of a cell.
     Zero,
     /// The input, unchanged.
@@ -113,6 +145,10 @@ pub enum Op {
 
 /// The ε of every batch normalisation (PyTorch's default).
 pub const BATCH_NORM_EPS: f64 = 1e-5;
+/// The ε of every layer normalisation (that of vision transformers: DeiT, timm).
+pub const LAYER_NORM_EPS: f64 = 1e-6;
+/// What is added to the sum of a linear attention's weights, which may all be zero.
+pub const LINEAR_ATTENTION_EPS: f64 = 1e-6;
 
 /// One operator with its inputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,10 +170,12 @@ pub enum Role {
     Weight,
     /// Bias of a convolution or a fully connected layer.
     Bias,
-    /// Batch normalisation's γ.
+    /// A normalisation's γ.
     Scale,
-    /// Batch normalisation's β.
+    /// A normalisation's β.
     Shift,
+    /// What is added to a map by [`Op::PositionEmbedding`].
+    Position,
     /// Batch normalisation's running mean; not trained.
     RunningMean,
     /// Batch normalisation's running variance; not trained.
@@ -188,14 +226,18 @@ pub enum GraphError {
 pub struct GraphBuilder {
     nodes: Vec<Node>,
     /// Nodes by the hash of their name; of two names of one hash, the first.
-    names: HashMap<u64, NodeId>,
+    names: HashMap<u64, NodeId, BuildHasherDefault<AsItIs>>,
 }
 
 impl GraphBuilder {
     /// A graph of nothing but its input.
     pub fn new(input: Shape) -> Self {
         let node = Node { name: "input".into(), op: Op::Input, inputs: vec![], shape: input };
-        Self { names: [(hash(&node.name), NodeId(0))].into(), nodes: vec![node] }
+        let mut builder = Self { nodes: Vec::with_capacity(ROOM), names: HashMap::default() };
+        builder.names.reserve(ROOM);
+        builder.names.insert(hash(&node.name), NodeId(0));
+        builder.nodes.push(node);
+        builder
     }
 
     /// The node of the network's input.
@@ -232,6 +274,27 @@ impl GraphBuilder {
     /// The graph whose result is `output`.
     pub fn finish(self, output: NodeId) -> Graph {
         Graph { nodes: self.nodes, output }
+    }
+}
+
+/// Nodes that there is room for from the start: most graphs have as many.
+const ROOM: usize = 256;
+
+/// The hasher of what is a hash already.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, &byte| hash.rotate_left(8) ^ u64::from(byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
@@ -310,6 +373,11 @@ impl Graph {
                     parameter("running_var", Role::RunningVariance, dims, 1),
                 ]
             }
+            Op::LayerNorm => {
+                let dims = vec![node.shape.channels()];
+                vec![parameter("weight", Role::Scale, dims.clone(), 1), parameter("bias", Role::Shift, dims, 1)]
+            }
+            Op::PositionEmbedding => vec![parameter("weight", Role::Position, node.shape.dims(), 1)],
             _ => vec![],
         }
     }

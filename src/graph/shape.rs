@@ -1,6 +1,6 @@
 //! Shapes of maps and vectors, and which shape an operator makes of its operands'.
 
-use super::{Conv2d, Op, Window};
+use super::{Attention, Conv2d, Op, Window};
 use std::fmt;
 
 /// Shape of one sample, without the batch dimension.
@@ -106,7 +106,8 @@ pub(super) fn infer(op: &Op, operands: &[Shape]) -> Result<Shape, String> {
             shape @ Shape::Vector(_) => Ok(shape),
             shape => Err(format!("expected a vector [features], found {shape}: pool it first")),
         },
-        Op::BatchNorm => match one(operands)? {
+        Op::Attention(attention) => look(attention, operands),
+        Op::BatchNorm | Op::LayerNorm | Op::PositionEmbedding => match one(operands)? {
             shape @ Shape::Map { .. } => Ok(shape),
             shape => Err(format!("expected a map [channels, height, width], found {shape}")),
         },
@@ -146,6 +147,24 @@ fn convolution(conv: &Conv2d, input: Shape) -> Result<Shape, String> {
         ));
     }
     slide(&conv.window, input, conv.out_channels)
+}
+
+fn look(attention: &Attention, operands: &[Shape]) -> Result<Shape, String> {
+    let &[q @ Shape::Map { height, width, .. }, k @ Shape::Map { .. }, v @ Shape::Map { .. }] = operands else {
+        let found: Vec<String> = operands.iter().map(Shape::to_string).collect();
+        return Err(format!("expected 3 maps [channels, height, width], found {}", found.join(", ")));
+    };
+    if k.channels() != q.channels() || k.dims()[1..] != v.dims()[1..] {
+        return Err(format!(
+            "q {q}, k {k} and v {v}: expected q and k of as many channels, k and v of the same pixels"
+        ));
+    }
+    let divides = |channels: usize| attention.heads > 0 && channels.is_multiple_of(attention.heads);
+    if !divides(q.channels()) || !divides(v.channels()) {
+        let (heads, q, v) = (attention.heads, q.channels(), v.channels());
+        return Err(format!("{heads} heads must divide the {q} channels of q and the {v} channels of v"));
+    }
+    Ok(Shape::map(v.channels(), height, width))
 }
 
 fn slide(window: &Window, input: Shape, channels: usize) -> Result<Shape, String> {

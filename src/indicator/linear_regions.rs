@@ -2,7 +2,8 @@
 //!
 //! Two images lie in one region of a ReLU network if all its ReLUs are on and off alike (Hanin and Rolnick 2019;
 //! Chen et al. 2021, TEG-NAS, Section 3.2). Counted on the thin network; the signs are packed into words and
-//! the distinct patterns counted by hashing.
+//! the distinct patterns counted by hashing. Of hard-swish and GELU the signs of their inputs are taken, though such networks, and
+//! transformers, are not piecewise linear: there it is a count of patterns, no more.
 
 use super::signs::{Signs, is_rectifier, words};
 use super::{Facts, Indicator, IndicatorError, Run, View};

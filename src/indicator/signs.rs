@@ -75,7 +75,7 @@ impl Signs {
 
 /// Whether a result above zero says that a unit is on.
 pub(super) fn is_rectifier(op: &Op) -> bool {
-    matches!(op, Op::Activation(Activation::Relu | Activation::Relu6 | Activation::HardSwish))
+    matches!(op, Op::Activation(Activation::Relu | Activation::Relu6 | Activation::HardSwish | Activation::Gelu))
 }
 
 /// The signs of up to 64 values, the first in the lowest bit.

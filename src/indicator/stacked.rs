@@ -5,7 +5,7 @@ use super::ntk::{self, Ntk};
 use super::{Indicator, IndicatorError, Probes, Run, Scores, View, batch, linear_regions, score_knowing};
 use crate::genotype::Genotype;
 use crate::graph::Graph;
-use crate::network::{Member, Weights, stacked_bytes};
+use crate::network::{Member, Stack, Weights, stacked_bytes};
 use crate::space::SearchSpace;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -92,6 +92,9 @@ impl Candidate {
             let graph = |wanted: &Wanted| {
                 // What can't be built is told of when it is scored.
                 let graph = probes.graph(space, genotype, wanted.view).ok().filter(|_| refused.is_none())?;
+                if !Stack::takes(&graph) {
+                    return None;
+                }
                 let bytes = wanted.bytes(&graph);
                 (bytes <= probes.memory_bytes()).then_some((graph, bytes))
             };
@@ -187,7 +190,7 @@ mod tests {
     use super::*;
     use crate::graph::{Activation, NodeId, Op};
     use crate::network::Mode::Train;
-    use crate::network::{Activations, PerSampleGradients, Stack, activations};
+    use crate::network::{Activations, PerSampleGradients, activations};
     use crate::space::Scale;
     use nalgebra::DMatrix;
     use rand::SeedableRng;
@@ -344,6 +347,23 @@ mod tests {
                         ),
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn transformers_are_scored_alone() {
+        let space = SearchSpace::open("vit").unwrap();
+        let genotypes = sample(&space, 2);
+        let genotypes: Vec<&Genotype> = genotypes.iter().collect();
+        let stacked = probes(&space, Mode::Fast, 4, 4096).stacked();
+        let wanted = [Wanted::of(&stacked, View::Kernel, &teg()).unwrap()];
+        let candidates = Candidate::next(&stacked, &space, &genotypes, &wanted, |_| None);
+        assert!(candidates.len() == 2 && candidates.iter().all(|one| one.graphs[0].is_none()));
+        let alone = scored(&probes(&space, Mode::Fast, 4, 4096), &space, &genotypes);
+        for (found, alone) in scored(&stacked, &space, &genotypes).iter().zip(&alone) {
+            for (name, alone) in alone {
+                assert_eq!(found[name].as_ref().unwrap().value, alone.as_ref().unwrap().value, "{name}");
             }
         }
     }

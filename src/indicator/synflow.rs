@@ -4,11 +4,13 @@
 //! network with |w| for w on an input of ones (Tanaka et al. 2020, SynFlow; summed over a network by
 //! Abdelfattah et al. 2021, Section 3.2). As in the latter's released code there is no batch normalisation; nothing is
 //! added either (no biases, no shifts), so that R is linear in the input. The input is therefore not ones but 10⁻¹⁰⁰,
-//! which the logarithm takes back: no activation that levels off does so, and deep networks stay within f64.
+//! which the logarithm takes back: no activation that levels off does so, and deep networks stay within f64. Layer normalisation
+//! is left out as well. At such an input a GELU is half of it and a softmax of attention looks at all pixels alike, so that nothing flows through
+//! queries and keys; nothing flows through linear attention, whose weights are less than its ε.
 
 use super::loss::layers;
 use super::{Facts, Indicator, IndicatorError, Run, View};
-use crate::graph::{BATCH_NORM_EPS, Role};
+use crate::graph::{BATCH_NORM_EPS, Graph, GraphBuilder, NodeId, Op, Role};
 use crate::network::{Mode, forward};
 use crate::objective::Direction;
 use candle_core::{DType, Device, Tensor};
@@ -35,7 +37,7 @@ impl Indicator for SynFlow {
     }
 
     fn evaluate(&self, run: &Run) -> Result<f64, IndicatorError> {
-        let graph = run.graph();
+        let graph = &unnormalised(run.graph());
         let roles: HashMap<String, Role> = graph.parameters().into_iter().map(|p| (p.name, p.role)).collect();
         let positive = run.weights()?.map(|name, tensor| {
             let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
@@ -60,4 +62,16 @@ impl Indicator for SynFlow {
         }
         Ok(flow.ln() - INPUT.ln())
     }
+}
+
+/// The graph with nothing in the place of layer normalisations.
+fn unnormalised(graph: &Graph) -> Graph {
+    let mut builder = GraphBuilder::new(graph.input_shape());
+    let mut places: Vec<NodeId> = vec![builder.input()];
+    for node in &graph.nodes()[1..] {
+        let inputs: Vec<NodeId> = node.inputs.iter().map(|input| places[input.index()]).collect();
+        let op = if node.op == Op::LayerNorm { Op::Identity } else { node.op };
+        places.push(builder.push(node.name.as_str(), op, &inputs).expect("the shapes are those of a graph"));
+    }
+    builder.finish(places[graph.output().index()])
 }

@@ -183,6 +183,8 @@ fn gradients_in_lanes_are_the_folded_ones() {
         "darts",
         "nasnet",
         "signals-1d",
+        "vit",
+        "vit-stages",
     ] {
         let space = SearchSpace::open(name).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(3);

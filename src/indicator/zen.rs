@@ -3,7 +3,8 @@
 //! ln E‖f(x) − f(x + αε)‖ + Σ over batch normalisations of ln σ, with x and ε standard normal, f the features in front
 //! of the global pooling, standard normal weights, and σ² the mean over channels of the variance that a
 //! normalisation divides by: what it takes away is given back (Lin et al. 2021, Zen-NAS, Algorithm 1). The paper takes
-//! residual links out; here they stay, since a cell is nothing without them.
+//! residual links out; here they stay, since a cell is nothing without them. Where layers are normalised pixel by pixel, there is no σ of a
+//! layer to be given back: transformers have no Zen-score.
 
 use super::{Facts, Indicator, IndicatorError, Run, View};
 use crate::graph::{Graph, NodeId, Op};
@@ -37,6 +38,11 @@ impl Indicator for Zen {
     }
 
     fn evaluate(&self, run: &Run) -> Result<f64, IndicatorError> {
+        if let Some(node) = run.graph().nodes().iter().find(|node| node.op == Op::LayerNorm) {
+            let reason =
+                format!("`{}` takes each pixel's size away, expected networks of batch normalisation", node.name);
+            return Err(IndicatorError::Unfit { indicator: "zen", reason });
+        }
         let mut rng = run.rng(DRAWS);
         let dims = [&[IMAGES], &run.images().dims()[1..]].concat();
         let mut draw = || {

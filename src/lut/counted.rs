@@ -5,7 +5,7 @@
 //! else reads the convolution, and then the activation; a sum of n operands is n − 1 sums of two, as it is exported.
 
 use super::operator::{OpCost, Operator, dims_text};
-use crate::graph::{Graph, GraphBuilder, GraphError, Margins, NodeId, Op, Shape};
+use crate::graph::{Attention, Graph, GraphBuilder, GraphError, Margins, NodeId, Op, Shape};
 
 /// An operator of the graph with the nodes that it is made of, the first one first.
 #[derive(Clone, Debug)]
@@ -67,6 +67,11 @@ pub(super) fn chain(graph: &Graph, group: &Group, repeats: usize) -> Result<Opti
             // A sum of a value with itself would be folded: the other operand is the network's input.
             Op::Add => vec![at, builder.input()],
             Op::Mul => return Ok(None),
+            // A map that looks at itself.
+            Op::Attention(_) if first.inputs.iter().any(|&input| graph.node(input).shape != operand) => {
+                return Ok(None);
+            }
+            Op::Attention(_) => vec![at; 3],
             _ => vec![at],
         };
         for node in &group.nodes {
@@ -95,6 +100,9 @@ fn operator(graph: &Graph, nodes: &[NodeId], batch: usize) -> Operator {
         match graph.node(*node).op {
             Op::Conv2d(conv) if conv.groups > 1 => grouped_macs = all,
             Op::Conv2d(_) | Op::Linear { .. } => macs = all,
+            Op::Attention(attention) => {
+                macs = samples * graph.attention_macs(&graph.node(*node).inputs, attention) as f64
+            }
             _ => {}
         }
     }
@@ -117,6 +125,11 @@ fn op_text(op: &Op) -> String {
         Op::AvgPool(of) => format!("avg_pool({of})"),
         Op::Activation(activation) => format!("{activation:?}").to_lowercase(),
         Op::BatchNorm => "batch_norm".to_owned(),
+        Op::LayerNorm => "layer_norm".to_owned(),
+        Op::PositionEmbedding => "position_embedding".to_owned(),
+        Op::Attention(Attention { heads, kind }) => {
+            format!("{}_attention(heads={heads})", format!("{kind:?}").to_lowercase())
+        }
         Op::GlobalAvgPool => "global_avg_pool".to_owned(),
         Op::Linear { bias, .. } => if *bias { "linear(bias)" } else { "linear" }.to_owned(),
         Op::Pad(Margins { before, after }) => format!("pad(before={before:?}, after={after:?})"),
@@ -157,6 +170,24 @@ mod tests {
         let sums = counted_operators(&graph, 2).into_iter().filter(|o| o.key.starts_with("add 2x16x32x32, 2x16x32x32"));
         // Two sums of two and one of three, in each of five cells.
         assert_eq!(sums.count(), 5 * 3);
+    }
+
+    #[test]
+    fn attention_is_an_operator_with_both_products() {
+        let layers = "softmax,3,4-linear,2,2-softmax,2,2-softmax,2,2-softmax,2,2-softmax,2,2";
+        let graph = live("vit", &format!("3/1,patches_16/6:{layers}"));
+        let operators = counted_operators(&graph, 1);
+        let of = |kind: &str| operators.iter().find(|operator| operator.key.starts_with(kind)).unwrap();
+        let softmax = of("softmax_attention");
+        let map = |channels: usize| format!("1x{channels}x14x14");
+        assert_eq!(softmax.key, format!("softmax_attention(heads=3) {0}, {0}, {0} -> {0} float", map(192)));
+        assert_eq!(softmax.cost.macs, (2 * 196 * 196 * 192) as f64);
+        assert_eq!(of("linear_attention(heads=2)").cost.macs, (2 * 196 * 2 * 64 * 64) as f64);
+        let total: f64 = operators.iter().map(|operator| operator.cost.macs + operator.cost.grouped_macs).sum();
+        assert_eq!(total as u64, graph.cost().macs);
+        let groups = groups(&graph, 1);
+        let at = operators.iter().position(|operator| operator.key == softmax.key).unwrap();
+        assert_eq!(counted_operators(&chain(&graph, &groups[at], 2).unwrap().unwrap(), 1).len(), 2);
     }
 
     #[test]

@@ -126,7 +126,9 @@ fn infer(node: &NodeProto, dims: &[Option<&[usize]>], inputs: &[Option<Value>]) 
         "MatMul" | "FusedMatMul" => {
             let (left, right) = (first?, of(1)?);
             let batch = if left.len() >= right.len() { &left[..left.len() - 2] } else { &right[..right.len() - 2] };
-            Some([batch, &[left[left.len().checked_sub(2)?], *right.last()?]].concat())
+            let side = |dims: &[usize], from_end: usize| Some(dims[dims.len().checked_sub(from_end)?]);
+            let rows = side(left, 2 - usize::from(int(node, "transA") != 0))?;
+            Some([batch, &[rows, side(right, 1 + usize::from(int(node, "transB") != 0))?]].concat())
         }
         "Flatten" => {
             let axis = attribute(node, "axis").map_or(1, |axis| axis.i) as usize;
@@ -141,6 +143,7 @@ fn infer(node: &NodeProto, dims: &[Option<&[usize]>], inputs: &[Option<Value>]) 
             sum[axis] = dims.iter().map(|dims| dims.and_then(|dims| dims.get(axis)).copied()).sum::<Option<usize>>()?;
             Some(sum)
         }
+        "BatchNormalization" | "LayerNormalization" => first.map(<[_]>::to_vec),
         "Reshape" => reshape(first?, inputs.get(1)?.as_ref()?.constant?),
         "Slice" => slice(first?, &inputs.iter().map(|input| input.as_ref()?.constant).collect::<Vec<_>>()),
         "Pad" => {
@@ -192,7 +195,7 @@ fn elementwise(op_type: &str) -> bool {
         "Cast",
         "Softmax",
         "LogSoftmax",
-        "BatchNormalization",
+        "BiasGelu",
         "ReorderInput",
         "QuantizeLinear",
         "DequantizeLinear",
@@ -328,7 +331,9 @@ fn cost(node: &NodeProto, dims: &[Option<&[usize]>], result: Option<&[usize]>) -
         "Conv" | "FusedConv" | "ConvInteger" => of(1),
         "QLinearConv" => of(3),
         "Gemm" | "FusedGemm" | "MatMul" | "FusedMatMul" => {
-            let inner = of(0).and_then(|dims| dims.last().copied()).unwrap_or(0) as f64;
+            let inner_from_end = 1 + usize::from(int(node, "transA") != 0);
+            let inner = of(0).and_then(|dims| dims.len().checked_sub(inner_from_end).map(|at| dims[at]));
+            let inner = inner.unwrap_or(0) as f64;
             return OpCost { macs: size(result) * inner, grouped_macs: 0.0, elements };
         }
         _ => None,
@@ -343,6 +348,23 @@ fn cost(node: &NodeProto, dims: &[Option<&[usize]>], result: Option<&[usize]>) -
 
 #[cfg(test)]
 mod tests {
+    /// All shapes of a transformer's operators are found, and its multiply-accumulates.
+    #[test]
+    fn transformers() {
+        let space = crate::space::SearchSpace::open("vit").unwrap();
+        let arch = format!("2/1,convolutions/6:{}", ["softmax,3,2"; 6].join("-"));
+        let graph = space.lower(&space.parse_arch(&arch).unwrap(), crate::space::Scale::Full).unwrap();
+        let weights = Weights::random(&graph, Init::default(), 0, &candle_core::Device::Cpu).unwrap();
+        let model = export(&graph, &weights, &Metadata::new(), ExportOptions::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        std::fs::write(&path, &model.bytes).unwrap();
+        let found = fused_operators(&path, &BTreeMap::new(), 1).unwrap();
+        assert!(found.iter().all(|operator| !operator.key.contains('?')), "{found:?}");
+        let macs: f64 = found.iter().map(|operator| operator.cost.macs + operator.cost.grouped_macs).sum();
+        assert_eq!(macs as u64, graph.cost().macs);
+    }
+
     use super::*;
     use crate::graph::{Conv2d, GraphBuilder, Op, Shape, Window};
     use crate::network::{Init, Weights};

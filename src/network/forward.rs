@@ -1,6 +1,6 @@
 //! The forward pass: one Candle operation after the other, in the graph's order.
 
-use super::{Weights, WeightsError};
+use super::{Weights, WeightsError, tokens};
 use crate::graph::{Activation, BATCH_NORM_EPS, Graph, Margins, NodeId, Op, Shape};
 use crate::kernels;
 use candle_core::{D, Tensor};
@@ -145,6 +145,9 @@ fn evaluate(
             }
         }
         Op::Softmax => candle_nn::ops::softmax(operand(0), D::Minus1)?,
+        Op::LayerNorm => tokens::layer_norm(operand(0), weight("weight")?, weight("bias")?)?,
+        Op::Attention(attention) => tokens::attention(attention, [operand(0), operand(1), operand(2)])?,
+        Op::PositionEmbedding => operand(0).broadcast_add(weight("weight")?)?,
         Op::Dropout { .. } | Op::Identity => operand(0).clone(),
         Op::Pad(margins) => pad(operand(0), margins)?,
         Op::Zero => match node.shape {
@@ -179,5 +182,6 @@ pub(super) fn apply(activation: Activation, x: &Tensor) -> Result<Tensor, candle
         Activation::HardSwish => x * (x.affine(1.0, 3.0)?.clamp(0f32, 6f32)? / 6.0)?,
         Activation::Sigmoid => candle_nn::ops::sigmoid(x),
         Activation::HardSigmoid => x.affine(1.0, 3.0)?.clamp(0f32, 6f32)? / 6.0,
+        Activation::Gelu => x.gelu_erf(),
     }
 }

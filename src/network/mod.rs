@@ -5,6 +5,7 @@ mod fold;
 mod forward;
 mod reverse;
 mod stack;
+mod tokens;
 mod training;
 mod weights;
 

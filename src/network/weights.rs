@@ -146,6 +146,9 @@ impl Weights {
     }
 }
 
+/// Of position embeddings (DeiT, Touvron et al. 2021; timm).
+const POSITION_DEVIATION: f32 = 0.02;
+
 fn values(parameter: &Parameter, init: Init, seed: u64) -> Vec<f32> {
     let count = parameter.dims.iter().product();
     let fan_in = parameter.fan_in as f32;
@@ -153,6 +156,7 @@ fn values(parameter: &Parameter, init: Init, seed: u64) -> Vec<f32> {
     match (parameter.role, init) {
         (Role::Scale | Role::RunningVariance, _) => vec![1.0; count],
         (Role::Shift | Role::RunningMean, _) | (Role::Bias, Init::KaimingNormal) => vec![0.0; count],
+        (Role::Position, _) => (0..count).map(|_| POSITION_DEVIATION * standard_normal(&mut rng)).collect(),
         (Role::Weight | Role::Bias, Init::TorchDefault) => {
             let bound = fan_in.sqrt().recip();
             (0..count).map(|_| rng.random_range(-bound..bound)).collect()

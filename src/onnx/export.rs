@@ -1,6 +1,7 @@
 //! Lowering a graph to ONNX, operator by operator.
 //! Semantics of each: <https://onnx.ai/onnx/operators/>, opset 17 (the newest that tract is tested with).
 
+mod tokens;
 mod windows;
 
 use super::proto::{
@@ -11,7 +12,7 @@ use crate::graph::{Activation, BATCH_NORM_EPS, Graph, Margins, NodeId, Op, Shape
 use crate::network::{Weights, WeightsError};
 use half::f16;
 use prost::Message;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
@@ -131,7 +132,8 @@ struct Writer<'a> {
     /// For each node of the graph so far, the name of the ONNX value that it is.
     values: Vec<String>,
     taken: HashSet<String>,
-    relu6_bounds: Option<(String, String)>,
+    /// Numbers that several operators take, by what they are.
+    scalars: HashMap<String, String>,
     batch_size: Option<String>,
 }
 
@@ -140,8 +142,8 @@ impl<'a> Writer<'a> {
         let (batch, precision, pixels) = (options.batch, options.precision, options.pixels.as_ref());
         let taken = [INPUT.to_owned(), OUTPUT.to_owned()].into();
         let (nodes, initializers, values) = (vec![], vec![], vec![]);
-        let (relu6_bounds, batch_size) = (None, None);
-        Self { graph, weights, batch, precision, pixels, nodes, initializers, values, taken, relu6_bounds, batch_size }
+        let (scalars, batch_size) = (HashMap::new(), None);
+        Self { graph, weights, batch, precision, pixels, nodes, initializers, values, taken, scalars, batch_size }
     }
 
     /// Writes one node of the graph and gives the name of its value.
@@ -175,6 +177,9 @@ impl<'a> Writer<'a> {
                 self.emit("BatchNormalization", &with_parameters, &value, vec![epsilon]);
             }
             Op::Activation(activation) => self.activation(activation, operands[0], &value)?,
+            Op::LayerNorm => self.layer_norm(&node.name, operands[0], &parameters, &value),
+            Op::Attention(attention) => self.attention(attention, id, &operands, &value)?,
+            Op::PositionEmbedding => self.emit("Add", &with_parameters, &value, vec![]),
             Op::Add => self.sum(&node.name, &operands, &value),
             Op::Mul => self.emit("Mul", &operands, &value, vec![]),
             Op::Concat => self.emit("Concat", &operands, &value, vec![int("axis", 1)]),
@@ -262,25 +267,25 @@ impl<'a> Writer<'a> {
                 let slope = [float("alpha", 1.0 / 6.0), float("beta", 0.5)];
                 self.emit("HardSigmoid", &[operand], value, slope.into());
             }
+            Activation::Gelu => self.gelu(operand, value)?,
             Activation::Relu6 => {
-                let (low, high) = self.relu6_bounds()?;
+                let (low, high) = (self.scalar("relu6.min", 0.0)?, self.scalar("relu6.max", 6.0)?);
                 self.emit("Clip", &[operand, &low, &high], value, vec![]);
             }
         }
         Ok(())
     }
 
-    fn relu6_bounds(&mut self) -> Result<(String, String), OnnxError> {
-        if let Some(bounds) = &self.relu6_bounds {
-            return Ok(bounds.clone());
+    /// A number that all operators share.
+    fn scalar(&mut self, name: &str, number: f32) -> Result<String, OnnxError> {
+        if let Some(known) = self.scalars.get(name) {
+            return Ok(known.clone());
         }
-        let bounds = (self.unique("relu6.min"), self.unique("relu6.max"));
-        for (name, bound) in [(&bounds.0, 0.0), (&bounds.1, 6.0)] {
-            let tensor = self.tensor(name, &[], &[bound])?;
-            self.initializers.push(tensor);
-        }
-        self.relu6_bounds = Some(bounds.clone());
-        Ok(bounds)
+        let own = self.unique(name);
+        let tensor = self.tensor(&own, &[], &[number])?;
+        self.initializers.push(tensor);
+        self.scalars.insert(name.to_owned(), own.clone());
+        Ok(own)
     }
 
     /// A chain of sums of two: runtimes fuse them with convolutions, unlike the variadic `Sum`.

@@ -78,13 +78,17 @@ pub fn label(op: &Op) -> String {
         Op::AvgPool(of) => window("avg_pool", of),
         Op::Activation(of) => format!("{of:?}").to_lowercase(),
         Op::Linear { .. } => "linear".to_owned(),
+        Op::BatchNorm => "batch_norm".to_owned(),
+        Op::LayerNorm => "layer_norm".to_owned(),
+        Op::PositionEmbedding => "position_embedding".to_owned(),
+        Op::Attention(of) => format!("{:?} attention of {} heads", of.kind, of.heads).to_lowercase(),
         other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_lowercase(),
     }
 }
 
 fn colour(op: &Op) -> &'static str {
     match op {
-        Op::Conv2d(_) | Op::Linear { .. } => "#bcd6f5",
+        Op::Conv2d(_) | Op::Linear { .. } | Op::Attention(_) => "#bcd6f5",
         Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool => "#f5dcb0",
         Op::Activation(_) | Op::Softmax => "#f6c7c2",
         Op::Add | Op::Mul | Op::Concat => "#cdebc5",

@@ -5,6 +5,7 @@
 //! ([`Extent`]).
 
 use super::NetworkSize;
+use super::attention::AttentionLayer;
 use super::extent::Extent;
 use crate::graph::{Activation, Conv2d, GraphBuilder, GraphError, Margins, NodeId, Op, Pair, Shape, Side, Window};
 use serde::Deserialize;
@@ -14,7 +15,7 @@ use std::mem::discriminant;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Layer {
-    Conv(ConvLayer),
+    Conv(Box<ConvLayer>),
     BatchNorm,
     Relu,
     Relu6,
@@ -39,6 +40,11 @@ pub(super) enum Layer {
     Concat(Vec<Vec<Layer>>),
     /// The map times a gate that is made of the map's mean (Hu et al. 2018).
     SqueezeExcite(GateLayer),
+    LayerNorm,
+    Gelu,
+    /// Projections to queries, keys and values, their attention, and a projection back.
+    Attention(AttentionLayer),
+    PositionEmbedding,
     /// Half the size: ReLU, two convolutions of single pixels, the second a pixel away from the first, for half of the channels
     /// each, and normalisation (Liu et al. 2019).
     FactorizedReduction,
@@ -185,6 +191,10 @@ impl Layer {
             Self::MatchShape(_) => "match_shape",
             Self::Concat(_) => "concat",
             Self::SqueezeExcite(_) => "squeeze_excite",
+            Self::LayerNorm => "layer_norm",
+            Self::Gelu => "gelu",
+            Self::Attention(_) => "attention",
+            Self::PositionEmbedding => "position_embedding",
             Self::FactorizedReduction => "factorized_reduction",
         }
     }
@@ -226,6 +236,10 @@ impl Layer {
                 return builder.push(name, Op::Concat, &results);
             }
             Self::SqueezeExcite(gate) => return gate.lower(builder, scope, name, from),
+            Self::LayerNorm => Op::LayerNorm,
+            Self::Gelu => Op::Activation(Activation::Gelu),
+            Self::Attention(attention) => return attention.lower(builder, scope, name, from),
+            Self::PositionEmbedding => Op::PositionEmbedding,
             Self::FactorizedReduction => return factorized_reduction(builder, scope.out_channels, name, from),
         };
         builder.push(name, op, &[from])
@@ -245,6 +259,7 @@ pub(super) fn extents<'a>(layers: &'a [Layer], all: &mut Vec<&'a Extent>) {
             }
             Layer::Linear(linear) => all.push(&linear.features),
             Layer::SqueezeExcite(gate) => all.push(&gate.channels),
+            Layer::Attention(attention) => all.extend(attention.extents()),
             Layer::MatchShape(layers) => extents(layers, all),
             Layer::Concat(branches) => branches.iter().for_each(|branch| extents(branch, all)),
             Layer::Residual(ResidualLayer { body, shortcut }) => {

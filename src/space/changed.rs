@@ -52,7 +52,7 @@ impl SearchSpace {
         let name = PathBuf::from(&self.name);
         let space = self.recounted()?;
         space.lower(&Genotype::new(vec![0; space.choices.len()]), Scale::Full)?;
-        space.check_constraints().map_err(|reason| SpaceError::Invalid { path: name, reason })?;
+        space.check_constraints().map_err(|(_, reason)| SpaceError::Invalid { path: name, reason })?;
         Ok(space)
     }
 }

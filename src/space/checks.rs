@@ -19,10 +19,12 @@ impl SearchSpace {
                 .and_then(|()| staged::check_extents("stages, channels", chain.channels(), &[])),
             Topology::Plugin(_) => Ok(()),
         };
-        checked.map_err(|(name, message)| {
-            let location = self.place_of(&name);
-            YamlError::Invalid { path: path.to_owned(), location, message }.into()
-        })
+        checked.map_err(|at| self.refusal(at, path))
+    }
+
+    /// What is wrong with the text that the file has somewhere.
+    pub(super) fn refusal(&self, (text, message): (String, String), path: &Path) -> SpaceError {
+        YamlError::Invalid { path: path.to_owned(), location: self.place_of(&text), message }.into()
     }
 
     /// Line and column of the first place where a word stands in the file, counted from 1.
@@ -72,12 +74,18 @@ impl SearchSpace {
     }
 
     /// Choices are told apart in the probe, whose structure ids are made of; or two architectures would share one.
-    pub(super) fn check_probe(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// The choice or the word that is at fault, and what is wrong.
+    pub(super) fn check_probe(&self) -> Result<(), (String, String)> {
         let Topology::Staged(staged) = &self.topology else { return Ok(()) };
         if [Scale::Full, Scale::Probe, Scale::Thin].iter().any(|&scale| self.network(scale).depth.is_some()) {
-            return Err("networks: depths of `staged` are decisions, expected no `depth`".into());
+            let reason = "networks: depths of `staged` are decisions, expected no `depth`";
+            return Err(("depth".into(), reason.into()));
         }
-        let probe = |genotype: &Genotype| self.lower(genotype, Scale::Probe).map_err(|error| error.to_string());
+        let probe = |genotype: &Genotype| {
+            self.lower(genotype, Scale::Probe).map_err(|error| ("probe".into(), error.to_string()))
+        };
         let full = |genotype: &Genotype| self.lower(genotype, Scale::Full).ok();
         for (at, decision) in self.decisions().iter().enumerate().filter(|(_, one)| one.name != staged::RESOLUTION) {
             if decision.choices.len() < 2 {
@@ -85,11 +93,12 @@ impl SearchSpace {
             }
             // It counts where the layer's block names it.
             let counts = |base: &Genotype| self.canonical(&base.with_gene(at, 1)).genes()[at] == 1;
+            let name = &decision.name;
+            let word = || name.rsplit('.').next().unwrap_or(name).to_owned();
             let deepest = self.uniform().find(counts).ok_or_else(|| {
-                format!(
-                    "{}: no block that its layer may be names it, expected it among a block's numbers",
-                    decision.name
-                )
+                let reason =
+                    format!("{name}: no block that its layer may be names it, expected it among a block's numbers");
+                (word(), reason)
             })?;
             let mut before: Vec<Graph> = vec![];
             for (gene, value) in decision.choices.iter().enumerate() {
@@ -98,8 +107,9 @@ impl SearchSpace {
                 // Numbers that go through the rounding of a line may be one network, and then share an id.
                 let differs = |&same: &usize| !staged.has_line() || full(&of(same)) != full(&of(gene));
                 if let Some(same) = before.iter().position(|other| *other == graph).filter(differs) {
-                    let (name, other) = (&decision.name, &decision.choices[same]);
-                    return Err(format!("{name}: {other} and {value} make the same probe, expected a wider `probe`"));
+                    let other = &decision.choices[same];
+                    let reason = format!("{name}: {other} and {value} make the same probe, expected a wider `probe`");
+                    return Err((word(), reason));
                 }
                 before.push(graph);
             }

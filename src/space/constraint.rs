@@ -6,7 +6,6 @@
 use super::{Scale, SearchSpace};
 use crate::genotype::Genotype;
 use crate::graph::Cost;
-use crate::yaml::closest;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::de::{self, Visitor};
@@ -49,9 +48,9 @@ impl Constraint {
         };
         let (name, number) = (sides.0.trim(), sides.1.trim());
         let quantity = QUANTITIES.into_iter().find(|(known, _)| *known == name).ok_or_else(|| {
-            let known = QUANTITIES.map(|(known, _)| known);
-            let hint = closest(name, known).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
-            format!("unknown cost `{name}` in `{text}`, expected one of {}{hint}", known.join(", "))
+            // Quoted, so that the reader of YAML adds what was meant.
+            let known = QUANTITIES.map(|(known, _)| format!("`{known}`"));
+            format!("unknown cost `{name}`, expected one of {}", known.join(", "))
         })?;
         let unit = UNITS.iter().find(|(unit, _)| number.ends_with(unit));
         let (digits, factor) =
@@ -86,17 +85,19 @@ impl SearchSpace {
     }
 
     /// Checks that chance finds members, so that drawing ends.
-    pub(super) fn check_constraints(&self) -> Result<(), String> {
-        if self.constraints.is_empty() {
-            return Ok(());
-        }
+    ///
+    /// # Errors
+    /// The text of the first constraint, and what is wrong.
+    pub(super) fn check_constraints(&self) -> Result<(), (String, String)> {
+        let Some(constraint) = self.constraints.first() else { return Ok(()) };
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let mut drawn = (0..DRAWS).map(|_| self.violation(&self.draw(&mut rng)));
         let Some(Some(first)) = drawn.next() else { return Ok(()) };
         if drawn.any(|violation| violation.is_none()) {
             return Ok(());
         }
-        Err(format!("constraints: none of {DRAWS} random architectures keeps to them; of the first, {first}"))
+        let reason = format!("constraints: none of {DRAWS} random architectures keeps to them; of the first, {first}");
+        Err((constraint.text.clone(), reason))
     }
 }
 
@@ -138,7 +139,7 @@ mod tests {
             assert!(error.ends_with(expected), "{error}");
         };
         refused("params < 3", "such as params <= 1M");
-        refused("param <= 3", "did you mean `params`?");
+        refused("param <= 3", "unknown cost `param`, expected one of `params`, `macs`, `peak_activation_bytes`");
         refused("macs <= 3T", "such as 250k or 1.5M");
     }
 }

@@ -48,6 +48,10 @@ impl Extent {
         Self { factor: 1.0, of: vec![], divisor: None, unit: None }
     }
 
+    pub(super) fn same() -> Self {
+        Self { of: vec![Quantity::Same], ..Self::one() }
+    }
+
     pub(super) fn out() -> Self {
         Self { factor: 1.0, of: vec![Quantity::Out], divisor: None, unit: None }
     }

@@ -6,6 +6,7 @@
 //! [`Genotype`] to a [`Graph`], in one of three sizes: the full network, the probe that the indicators
 //! look at, and the thin one whose linear regions are counted.
 
+mod attention;
 mod block;
 mod cell;
 mod cells;
@@ -69,7 +70,7 @@ enum Topology {
     Cell(Cell),
     Cells(Cells),
     Chain(Chain),
-    Staged(Staged),
+    Staged(Box<Staged>),
     Plugin(PluginSpace),
 }
 
@@ -111,7 +112,7 @@ impl SearchSpace {
             (Some(cell), None, None, None) => Topology::Cell(cell),
             (None, Some(cells), None, None) => Topology::Cells(cells),
             (None, None, Some(chain), None) => Topology::Chain(chain),
-            (None, None, None, Some(staged)) => Topology::Staged(staged),
+            (None, None, None, Some(staged)) => Topology::Staged(Box::new(staged)),
             _ => return Err(invalid("expected one of `cell`, `cells`, `chain` and `staged`".into())),
         };
         let mut space = Self {
@@ -130,8 +131,8 @@ impl SearchSpace {
         space.check_names(path)?;
         space.recount().map_err(invalid)?;
         space.check_operators(path)?;
-        space.check_probe().map_err(invalid)?;
-        space.check_constraints().map_err(invalid)?;
+        let checked = space.check_probe().and_then(|()| space.check_constraints());
+        checked.map_err(|at| space.refusal(at, path))?;
         Ok(space)
     }
 

@@ -6,11 +6,13 @@ use crate::yaml;
 use std::path::{Path, PathBuf};
 
 /// The spaces that come with Tegu, by name.
-pub(super) const BUILT_IN: [(&str, &str); 10] = [
+pub(super) const BUILT_IN: [(&str, &str); 12] = [
     ("nas-bench-201", include_str!("../../models/nas-bench-201.yaml")),
     ("mobilenet-macro", include_str!("../../models/mobilenet-macro.yaml")),
     ("mobilenet-v3", include_str!("../../models/mobilenet-v3.yaml")),
     ("resnet", include_str!("../../models/resnet.yaml")),
+    ("vit", include_str!("../../models/vit.yaml")),
+    ("vit-stages", include_str!("../../models/vit-stages.yaml")),
     ("regnet", include_str!("../../models/regnet.yaml")),
     ("darts", include_str!("../../models/darts.yaml")),
     ("nasnet", include_str!("../../models/nasnet.yaml")),

@@ -8,7 +8,9 @@ use rand::{RngExt, SeedableRng};
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use tegu::graph::{Activation, Conv2d, Graph, GraphBuilder, Margins, NodeId, Op, Role, Shape, Window};
+use tegu::graph::{
+    Activation, Attention, AttentionKind, Conv2d, Graph, GraphBuilder, Margins, NodeId, Op, Role, Shape, Window,
+};
 use tegu::network::{Mode, Weights, activations};
 use tegu::runtime::{NamedTensor, Values};
 
@@ -97,7 +99,7 @@ pub fn weights_with(graph: &Graph, seed: u64, added: f64) -> Weights {
         let bound = (6.0 / parameter.fan_in as f32).sqrt();
         let (low, high) = match parameter.role {
             Role::Scale | Role::RunningVariance => (0.5, 1.5),
-            Role::Shift | Role::RunningMean | Role::Bias => (-0.3, 0.3),
+            Role::Shift | Role::RunningMean | Role::Bias | Role::Position => (-0.3, 0.3),
             Role::Weight => (-bound, bound),
         };
         tensors.insert(parameter.name, draw(&parameter.dims, low, high));
@@ -161,6 +163,7 @@ pub fn graphs() -> Vec<(&'static str, Graph)> {
         ("gate", gate()),
         ("rectangles", rectangles()),
         ("signal", signal()),
+        ("transformer", transformer()),
         ("input_is_output", input_is_output()),
         ("identity_is_output", identity_is_output()),
         ("names_that_collide", names_that_collide()),
@@ -253,6 +256,26 @@ fn signal() -> Graph {
     let pooled = net.op("pooled", Op::GlobalAvgPool, &[most]);
     let logits = net.op("logits", Op::Linear { out_features: 6, bias: true }, &[pooled]);
     net.0.finish(logits)
+}
+
+/// Positions, layer norm, GELU; both kinds of attention, keys and values of fewer pixels than queries, values of more channels.
+pub fn transformer() -> Graph {
+    let mut net = Net(GraphBuilder::new(Shape::map(6, 8, 6)));
+    let input = net.0.input();
+    let mut at = net.op("positions", Op::PositionEmbedding, &[input]);
+    for (name, kind) in [("softmax", AttentionKind::Softmax), ("linear", AttentionKind::Linear)] {
+        let normal = net.op(&format!("{name}.norm"), Op::LayerNorm, &[at]);
+        let window = Window::new([2; 2], [2; 2], [0; 2], [1; 2]);
+        let less = net.conv(&format!("{name}.less_bias"), normal, 4, window, 1);
+        let queries = net.conv(&format!("{name}.queries"), normal, 4, Window::same(1, 1), 1);
+        let keys = net.conv(&format!("{name}.keys_bias"), less, 4, Window::same(1, 1), 1);
+        let values = net.conv(&format!("{name}.values"), less, 6, Window::same(1, 1), 1);
+        let attention = Op::Attention(Attention { heads: 2, kind });
+        let looked = net.op(&format!("{name}.attention"), attention, &[queries, keys, values]);
+        let gelu = net.op(&format!("{name}.gelu"), Op::Activation(Activation::Gelu), &[looked]);
+        at = net.op(&format!("{name}.sum"), Op::Add, &[at, gelu]);
+    }
+    net.0.finish(at)
 }
 
 fn input_is_output() -> Graph {

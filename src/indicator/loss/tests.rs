@@ -50,7 +50,7 @@ fn weights(graph: &Graph, start: f64) -> Weights {
         let values: Vec<f32> = match parameter.role {
             Role::Weight => draw(0.6).collect(),
             Role::Scale => draw(0.3).map(|value| 1.0 + value).collect(),
-            Role::Shift | Role::Bias => draw(0.2).collect(),
+            Role::Shift | Role::Bias | Role::Position => draw(0.2).collect(),
             Role::RunningMean => vec![0.0; count],
             Role::RunningVariance => vec![1.0; count],
         };

@@ -122,6 +122,7 @@ unsafe fn activated<S: Simd>(act: Option<Activation>, x: S) -> S {
             Some(Activation::HardSwish) => clamped(x.add(S::splat(3.0))).mul(S::splat(1.0 / 6.0)).mul(x),
             Some(Activation::HardSigmoid) => clamped(x.add(S::splat(3.0))).mul(S::splat(1.0 / 6.0)),
             Some(Activation::Sigmoid) => unreachable!("a sigmoid has a map of its own"),
+            Some(Activation::Gelu) => unreachable!("no plan takes a GELU"),
         }
     }
 }
@@ -145,6 +146,7 @@ unsafe fn back<S: Simd>(act: Option<Activation>, x: S, gradient: S) -> S {
                 S::splat(3.0).sub(x).where_positive(above, zero)
             }
             Some(Activation::Sigmoid) => unreachable!("a sigmoid has a map of its own"),
+            Some(Activation::Gelu) => unreachable!("no plan takes a GELU"),
         }
     }
 }
@@ -159,6 +161,7 @@ macro_rules! by_activation {
             Some(Activation::HardSwish) => $call!(Some(Activation::HardSwish)),
             Some(Activation::HardSigmoid) => $call!(Some(Activation::HardSigmoid)),
             Some(Activation::Sigmoid) => unreachable!("a sigmoid has a map of its own"),
+            Some(Activation::Gelu) => unreachable!("no plan takes a GELU"),
         }
     };
 }

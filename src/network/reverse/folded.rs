@@ -6,6 +6,7 @@ use crate::graph::{Activation, BATCH_NORM_EPS, NodeId, Op, Role, Shape};
 use crate::kernels;
 use crate::network::WeightsError;
 use crate::network::forward::pad;
+use crate::network::tokens;
 use candle_core::{D, Tensor};
 
 /// The cotangents of the nodes that were reached and not yet passed.
@@ -53,7 +54,7 @@ pub(super) fn rule(pass: &Pass, id: NodeId, cotangent: &Tensor) -> Result<Handed
     };
     match node.op {
         Op::Input | Op::Zero => {}
-        Op::Identity | Op::Dropout { .. } => add(from, cotangent.clone()),
+        Op::Identity | Op::Dropout { .. } | Op::PositionEmbedding => add(from, cotangent.clone()),
         Op::Add => {
             for &input in &node.inputs {
                 add(input, cotangent.clone());
@@ -76,6 +77,17 @@ pub(super) fn rule(pass: &Pass, id: NodeId, cotangent: &Tensor) -> Result<Handed
             let (down, gradient) = kernels::batch_norm_gradients(input, scale, cotangent, BATCH_NORM_EPS)?;
             add(from, down);
             layer = Some((Role::Scale, gradient));
+        }
+        Op::LayerNorm => {
+            let scale = pass.weight(id, "weight")?;
+            let [down, gradient] = tokens::layer_norm_gradients(pass.activations.of(from), scale, cotangent)?;
+            add(from, down);
+            layer = Some((Role::Scale, gradient));
+        }
+        Op::Attention(attention) => {
+            let operands = [0, 1, 2].map(|at: usize| pass.activations.of(node.inputs[at]));
+            let gradients = tokens::attention_gradients(attention, operands, cotangent)?;
+            node.inputs.iter().zip(gradients).for_each(|(&input, gradient)| add(input, gradient));
         }
         Op::Linear { .. } => {
             let weight = pass.weight(id, "weight")?;
@@ -162,5 +174,11 @@ pub(in crate::network) fn slope(activation: Activation, x: &Tensor) -> Result<Te
             &y * y.affine(-1.0, 1.0)?
         }
         Activation::HardSigmoid => within(-3.0, 3.0)? / 6.0,
+        Activation::Gelu => {
+            // Φ(x) + x φ(x)
+            let below = ((x / std::f64::consts::SQRT_2)?.erf()? + 1.0)?;
+            let density = (x.sqr()? * -0.5)?.exp()?;
+            (below * 0.5)? + (x * (density / std::f64::consts::TAU.sqrt())?)?
+        }
     }
 }

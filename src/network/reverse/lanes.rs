@@ -41,13 +41,14 @@ impl Lanes {
         let Some(mut cotangent) = self.reached[id.index()].take() else { return Ok(None) };
         let node = pass.graph.node(id);
         let from = node.inputs[0];
-        if cotangent.norm.is_some() && !matches!(node.op, Op::Conv2d(_) | Op::Add | Op::Identity | Op::Dropout { .. }) {
+        let is_handed_on = matches!(node.op, Op::Identity | Op::Dropout { .. } | Op::PositionEmbedding);
+        if cotangent.norm.is_some() && !is_handed_on && !matches!(node.op, Op::Conv2d(_) | Op::Add) {
             cotangent = self.written(cotangent);
         }
         let mut layer = None;
         match node.op {
             Op::Input | Op::Zero => {}
-            Op::Identity | Op::Dropout { .. } => self.add(from, &cotangent),
+            Op::Identity | Op::Dropout { .. } | Op::PositionEmbedding => self.add(from, &cotangent),
             Op::Add => node.inputs.iter().for_each(|&input| self.add(input, &cotangent)),
             Op::Conv2d(conv) => layer = Some((Role::Weight, self.convolution(pass, id, conv, &cotangent)?)),
             Op::BatchNorm => {
@@ -88,7 +89,7 @@ impl Lanes {
                 });
             }
             // Seldom or small.
-            Op::Linear { .. } | Op::Mul | Op::Concat | Op::Softmax | Op::Pad(_) => {
+            Op::Linear { .. } | Op::Mul | Op::Concat | Op::Softmax | Op::Pad(_) | Op::LayerNorm | Op::Attention(_) => {
                 let (parts, of_weight) = folded::rule(pass, id, &self.fold(pass, id, &cotangent)?)?;
                 for (to, part) in parts {
                     self.add(to, &unfold(&part, self.count, dims(pass, to))?);

@@ -34,7 +34,7 @@ pub struct LayerGradient {
 
 /// Walks a graph from its output to its input and yields each layer's weight gradients on the way.
 ///
-/// Biases and shifts are left out.
+/// Biases, shifts and position embeddings are left out.
 #[derive(Debug)]
 pub struct PerSampleGradients<'a> {
     pass: Pass<'a>,

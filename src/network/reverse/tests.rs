@@ -1,8 +1,10 @@
 //! The lanes against the folded cotangents, both against slopes, and the same bits on any number of threads.
 
 use super::{LayerGradient, PerSampleGradients, lanes};
-use crate::graph::{Activation, Conv2d, Graph, GraphBuilder, Margins, NodeId, Op, Role, Shape, Window};
-use crate::network::{Mode, Weights, forward};
+use crate::graph::{
+    Activation, Attention, AttentionKind, Conv2d, Graph, GraphBuilder, Margins, NodeId, Op, Role, Shape, Window,
+};
+use crate::network::{Mode, TrainingPass, Weights, forward};
 use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -147,17 +149,72 @@ pub(in crate::network) fn every_operator() -> Graph {
     net.0.finish(mixed)
 }
 
+/// What transformers are made of; keys and values of fewer pixels than queries, values of more channels.
+pub(in crate::network) fn transformer() -> Graph {
+    let mut net = Net(GraphBuilder::new(Shape::map(3, 12, 8)), 0);
+    let input = net.0.input();
+    let patches = Window::new([2; 2], [2; 2], [0; 2], [1; 2]);
+    let stem = net.conv(input, 8, patches, 1);
+    let at = net.op(Op::PositionEmbedding, &[stem]);
+    let mut at = net.op(Op::Identity, &[at]);
+    for kind in [AttentionKind::Softmax, AttentionKind::Linear] {
+        let normal = net.op(Op::LayerNorm, &[at]);
+        let less = net.op(Op::AvgPool(patches), &[normal]);
+        let project = |net: &mut Net, from, out_channels| {
+            let window = Window::same(1, 1);
+            net.op(Op::Conv2d(Conv2d { out_channels, window, groups: 1, bias: true }), &[from])
+        };
+        let parts = [project(&mut net, normal, 4), project(&mut net, less, 4), project(&mut net, less, 8)];
+        let looked = net.op(Op::Attention(Attention { heads: 2, kind }), &parts);
+        at = net.op(Op::Add, &[at, looked]);
+        let normal = net.op(Op::LayerNorm, &[at]);
+        let hidden = project(&mut net, normal, 12);
+        let gelu = net.act(Activation::Gelu, hidden);
+        let back = project(&mut net, gelu, 8);
+        at = net.op(Op::Add, &[at, back]);
+    }
+    let normal = net.op(Op::LayerNorm, &[at]);
+    let pooled = net.op(Op::GlobalAvgPool, &[normal]);
+    let logits = net.op(Op::Linear { out_features: 3, bias: true }, &[pooled]);
+    net.0.finish(logits)
+}
+
+/// The rules of reverse against Candle's differentiation of what goes forward, one cotangent at a time.
+#[test]
+fn transformers_have_candles_gradients() {
+    let graph = transformer();
+    let (weights, input) = (weights(&graph), images(&graph, 3));
+    let seeds = draw(&[2, 3, 3], 11);
+    for together in [usize::MAX, lanes::LANES] {
+        let found = layers(&graph, &weights, &input, 2, together);
+        assert_eq!(
+            found.len(),
+            graph.parameters().iter().filter(|p| matches!(p.role, Role::Weight | Role::Scale)).count()
+        );
+        for cotangent in 0..2 {
+            let pass = TrainingPass::run(&graph, &weights, &input, &Default::default()).unwrap();
+            let expected = pass.gradients(&seeds.get(cotangent).unwrap()).unwrap();
+            for layer in &found {
+                let name = format!("{}.weight", graph.node(layer.node).name);
+                let found = layer.gradient.get(cotangent).unwrap();
+                assert_close(&name, &found, &expected[&name].flatten_all().unwrap(), 1e-4, 1e-2);
+            }
+        }
+    }
+}
+
 #[test]
 fn lanes_give_what_folded_cotangents_give() {
     let graph = every_operator();
     check("every operator", &graph, 5, 3);
     check("every operator, several walks", &graph, 3, 2 * lanes::LANES + 1);
+    check("transformer", &transformer(), 5, 3);
+    check("transformer, several walks", &transformer(), 3, lanes::LANES + 1);
 }
 
 /// Central differences of Σ outputs · seed, over some elements of every weight.
 #[test]
 fn gradients_are_the_slopes() {
-    const STEP: f64 = 2e-3;
     let mut net = Net(GraphBuilder::new(Shape::map(2, 7, 6)), 0);
     let input = net.0.input();
     let stem = net.conv(input, 4, Window::same(3, 1), 1);
@@ -170,14 +227,19 @@ fn gradients_are_the_slopes() {
     let sum = net.op(Op::Add, &[depthwise, shortcut, cropped]);
     let pooled = net.op(Op::GlobalAvgPool, &[sum]);
     let logits = net.op(Op::Linear { out_features: 3, bias: true }, &[pooled]);
-    let graph = net.0.finish(logits);
-    let (weights, input) = (weights(&graph), images(&graph, 3));
+    check_slopes(&net.0.finish(logits));
+    check_slopes(&transformer());
+}
+
+fn check_slopes(graph: &Graph) {
+    const STEP: f64 = 2e-3;
+    let (weights, input) = (weights(graph), images(graph, 3));
     let seed = draw(&[2, 3, 3], 11);
     let loss = |weights: &Weights, cotangent: usize| -> f32 {
-        let outputs = forward(&graph, weights, &input, Mode::Train).unwrap();
+        let outputs = forward(graph, weights, &input, Mode::Train).unwrap();
         (outputs * seed.get(cotangent).unwrap()).unwrap().sum_all().unwrap().to_scalar().unwrap()
     };
-    for layer in layers(&graph, &weights, &input, 2, lanes::LANES) {
+    for layer in layers(graph, &weights, &input, 2, lanes::LANES) {
         let name = format!("{}.weight", graph.node(layer.node).name);
         let original = weights.get(&name).unwrap().clone();
         for (element, cotangent) in (0..original.elem_count()).step_by(3).flat_map(|e| [(e, 0), (e, 1)]) {
@@ -187,7 +249,7 @@ fn gradients_are_the_slopes() {
                 let mut tensors: std::collections::HashMap<_, _> =
                     weights.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
                 tensors.insert(name.clone(), Tensor::from_vec(values, original.dims(), &Device::Cpu).unwrap());
-                loss(&Weights::from_tensors(&graph, tensors).unwrap(), cotangent)
+                loss(&Weights::from_tensors(graph, tensors).unwrap(), cotangent)
             };
             let slope = (moved(STEP) - moved(-STEP)) / (2.0 * STEP) as f32;
             let found = flat(&layer.gradient.get(cotangent).unwrap())[element];

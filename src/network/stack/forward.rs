@@ -58,6 +58,7 @@ impl Forwarded {
         let operand = |which: usize| self.operand(stack, at, which);
         let value = match group.op {
             Op::Input | Op::Identity | Op::Dropout { .. } => unreachable!("they are no operations of a plan"),
+            Op::LayerNorm | Op::Attention(_) | Op::PositionEmbedding => unreachable!("no stack takes them"),
             Op::Conv2d(conv) => {
                 let taps = stack.conv_taps(at, &operand(0)?)?;
                 let weight = tables.parameter(at, 0)?.flatten(0, 1)?;

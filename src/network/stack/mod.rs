@@ -59,9 +59,13 @@ impl Stack {
     /// batch at a time.
     ///
     /// # Errors
-    /// If a weight is missing, batches differ in shape or do not fit the graphs' inputs, or the device fails.
+    /// If a weight is missing, batches differ in shape or do not fit the graphs' inputs, a graph is not
+    /// [one for stacks](Self::takes), or the device fails.
     pub fn new(members: &[Member], batches: &[Tensor]) -> Result<Self, WeightsError> {
         let wrong = |what: String| WeightsError::Candle(candle_core::Error::Msg(what));
+        if let Some(node) = members.iter().flat_map(|member| member.graph.nodes()).find(|node| !stacks(&node.op)) {
+            return Err(wrong(format!("`{}` does not run in stacks", node.name)));
+        }
         let first = batches.first().ok_or_else(|| wrong("a stack needs a batch".to_owned()))?;
         let (samples, channels, height, width) = first.dims4()?;
         for member in members {
@@ -77,6 +81,11 @@ impl Stack {
         let plan = Plan::new(&graphs);
         let tables = Tables::new(&plan, members, batches.len(), &device)?;
         Ok(Self { plan, tables, input, batches: batches.len(), samples, device })
+    }
+
+    /// Whether `graph` can run in a stack: transformers run alone, their products are large enough for a device.
+    pub fn takes(graph: &Graph) -> bool {
+        graph.nodes().iter().all(|node| stacks(&node.op))
     }
 
     /// Operations on all members' nodes of a kind, each a few of Candle's.
@@ -142,6 +151,10 @@ impl Stack {
             _ => self.plan.groups[at].nodes.len() * self.batches,
         }
     }
+}
+
+fn stacks(op: &Op) -> bool {
+    !matches!(op, Op::LayerNorm | Op::Attention(_) | Op::PositionEmbedding)
 }
 
 /// Bytes that a network adds to a stack on `batches` of `samples` images, roughly; with `reverse`, for as many

@@ -107,6 +107,7 @@ fn rule(stack: &Stack, known: &Forwarded, at: usize, cotangent: &Tensor) -> Resu
     let mut gradient = None;
     let parts = match group.op {
         Op::Input | Op::Identity | Op::Dropout { .. } => unreachable!("they are no operations of a plan"),
+        Op::LayerNorm | Op::Attention(_) | Op::PositionEmbedding => unreachable!("no stack takes them"),
         Op::Zero => vec![],
         Op::Add => vec![Some(cotangent.clone()); group.operands.len()],
         Op::Conv2d(conv) => {

@@ -3,7 +3,7 @@
 //! The loss is not part of it: whoever trains makes one of the output, and hands its gradient back.
 //!
 //! On a CPU the pass goes through [`plan`]: maps whose channels are lanes, normalisation and activations done by those who read,
-//! and a reverse pass that asks, map by map, for what its readers have to say. On any other device it is Candle's own.
+//! and a reverse pass that asks, map by map, for what its readers have to say. On any other device, and of transformers, it is Candle's own.
 
 mod forward;
 mod parts;
@@ -68,7 +68,7 @@ impl TrainingPass {
         factors: &HashMap<NodeId, Tensor>,
     ) -> Result<Self, WeightsError> {
         let takes = |tensor: &Tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32;
-        match takes(input) && weights.iter().all(|(_, weight)| takes(weight)) {
+        match Plan::takes(graph) && takes(input) && weights.iter().all(|(_, weight)| takes(weight)) {
             true => Self::run_blocked(graph, weights, input, factors),
             false => Self::run_candle(graph, weights, input, factors),
         }

@@ -105,6 +105,10 @@ pub(super) struct NormOf {
     pub(super) map: usize,
 }
 
+fn is_candles(op: Op) -> bool {
+    matches!(op, Op::LayerNorm | Op::Attention(_) | Op::PositionEmbedding | Op::Activation(Activation::Gelu))
+}
+
 /// The steps of a graph, operands before the steps that use them.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -115,6 +119,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Whether there are steps for all operators of `graph`; transformers are for Candle's differentiation.
+    pub(super) fn takes(graph: &Graph) -> bool {
+        graph.nodes().iter().all(|node| !is_candles(node.op))
+    }
+
     /// The steps of `graph`, results of some of whose nodes are multiplied by factors.
     pub(super) fn new(graph: &Graph, has_factor: impl Fn(NodeId) -> bool) -> Self {
         let mut plan = Self { steps: Vec::new(), norms: Vec::new(), output: View::plain(0) };
@@ -178,6 +187,7 @@ impl Plan {
             Op::GlobalAvgPool => Kind::GlobalAvgPool,
             Op::Softmax => Kind::Softmax,
             Op::Pad(margins) => Kind::Pad(margins),
+            Op::LayerNorm | Op::Attention(_) | Op::PositionEmbedding => unreachable!("no plan takes them"),
             Op::Zero => {
                 operands.clear();
                 Kind::Zero

@@ -1,8 +1,8 @@
 //! The pass through blocked maps against Candle's own differentiation, and the same bits on any number of threads.
 
-use super::{Gradients, TrainingPass};
-use crate::graph::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Shape, Window};
-use crate::network::reverse::tests::{draw, every_operator, images, weights};
+use super::{Gradients, TrainingPass, WayBack};
+use crate::graph::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Role, Shape, Window};
+use crate::network::reverse::tests::{draw, every_operator, images, transformer, weights};
 use candle_core::Tensor;
 use std::collections::HashMap;
 
@@ -89,6 +89,22 @@ impl Net {
 fn every_operator_has_candles_gradients() {
     check("every operator", &every_operator(), 5);
     check("every operator, one sample a part and more", &every_operator(), 35);
+}
+
+/// Transformers are Candle's to differentiate, on the CPU as well.
+#[test]
+fn transformers_are_candles() {
+    let graph = transformer();
+    let pass = TrainingPass::run(&graph, &weights(&graph), &images(&graph, 2), &Factors::new()).unwrap();
+    assert!(matches!(pass.way_back, WayBack::Candle(..)));
+    let cotangent = cotangent(&pass);
+    let found = pass.gradients(&cotangent).unwrap();
+    // All parameters but running statistics, positions and shifts among them.
+    let trained = |role| !matches!(role, Role::RunningMean | Role::RunningVariance);
+    let expected = graph.parameters().into_iter().filter(|parameter| trained(parameter.role));
+    assert!(
+        expected.map(|parameter| parameter.name).collect::<std::collections::BTreeSet<_>>().iter().eq(found.keys())
+    );
 }
 
 /// A window of every kind on channels that fill no block, one, and several panels of blocks.

@@ -34,7 +34,7 @@ fn sizes_are_those_of_the_depths() {
 
 #[test]
 fn genes_of_absent_layers_do_not_count() {
-    for name in ["mobilenet-v3", "resnet"] {
+    for name in ["mobilenet-v3", "resnet", "vit", "vit-stages"] {
         let space = SearchSpace::open(name).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         for _ in 0..20 {
