@@ -2,7 +2,7 @@
 
 use super::constant::Constant;
 use super::node::Attributes;
-use super::read::{Reader, Value, name_of};
+use super::read::{Reader, UNREAD, Value, name_of};
 use crate::graph::{Activation, BATCH_NORM_EPS, Conv2d, Margins, NodeId, Op, Shape, Window};
 use std::rc::Rc;
 use tract_onnx::pb::NodeProto;
@@ -75,6 +75,7 @@ impl<'a> Reader<'a> {
                 Ok(Value::Constant(Rc::new(Constant::integers([1].into_iter().chain(dims)))))
             }
             "Pad" => self.pad(node, &attributes),
+            "Slice" => self.crop(node, &attributes),
             "Softmax" => self.softmax(node, &attributes),
             _ => Err("graphs have no such operator".into()),
         }
@@ -311,6 +312,7 @@ impl<'a> Reader<'a> {
     fn transpose(&mut self, node: &'a NodeProto, attributes: &Attributes) -> Result<Value, String> {
         let perm = attributes.ints("perm").unwrap_or_default();
         match (self.value(node, 0)?, &perm[..]) {
+            (Value::Unknown, _) => Err(UNREAD.into()),
             (Value::ChannelsLast(map), [0, 3, 1, 2]) => Ok(Value::Node(map)),
             (value @ (Value::Pooled(_) | Value::Flat(_)), [0, 1]) => Ok(value),
             (value @ Value::Pooled(_), [0, 2, 3, 1] | [0, 3, 1, 2]) => Ok(value),
@@ -381,6 +383,37 @@ impl<'a> Reader<'a> {
         let input = self.operand(node, 0)?;
         let margins = Margins::new([top as isize, left as isize], [bottom as isize, right as isize]);
         self.push(name_of(node), Op::Pad(margins), &[input]).map(Value::Node)
+    }
+
+    /// Rows and columns that are cut off at the edges.
+    fn crop(&mut self, node: &'a NodeProto, attributes: &Attributes) -> Result<Value, String> {
+        let input = self.operand(node, 0)?;
+        let Shape::Map { height, width, .. } = self.builder.shape(input) else {
+            return Err("of a vector, expected a map".into());
+        };
+        let given = |at: usize, name: &str| {
+            self.constant(node, at).map(|all| all.as_integers()).or_else(|| attributes.ints(name))
+        };
+        let (Some(starts), Some(ends)) = (given(1, "starts"), given(2, "ends")) else {
+            return Err("its bounds are not known before it runs".into());
+        };
+        let axes = given(3, "axes").unwrap_or_else(|| (0..starts.len() as i64).collect());
+        let is_whole = given(4, "steps").is_none_or(|steps| steps.iter().all(|&step| step == 1));
+        if !is_whole || axes.len() != starts.len() || ends.len() != starts.len() {
+            return Err(format!("along axes {axes:?}, expected a bound of each and steps of 1"));
+        }
+        let (mut before, mut after) = ([0; 2], [0; 2]);
+        for ((axis, start), end) in axes.into_iter().zip(starts).zip(ends) {
+            let (side, size) = match axis.rem_euclid(4) {
+                2 => (0, height as i64),
+                3 => (1, width as i64),
+                _ => return Err(format!("along axis {axis}, expected rows or columns")),
+            };
+            let bound = |at: i64| (if at < 0 { at + size } else { at }).clamp(0, size);
+            before[side] = -(bound(start) as isize);
+            after[side] = (bound(end) - size) as isize;
+        }
+        self.push(name_of(node), Op::Pad(Margins::new(before, after)), &[input]).map(Value::Node)
     }
 
     fn softmax(&mut self, node: &'a NodeProto, attributes: &Attributes) -> Result<Value, String> {

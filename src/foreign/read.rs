@@ -10,6 +10,9 @@ use std::rc::Rc;
 use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::{GraphProto, NodeProto, ValueInfoProto, type_proto};
 
+/// The reason of an operator behind one that can't be read.
+pub(super) const UNREAD: &str = "it reads what could not be read";
+
 /// Why there is no network.
 pub(super) enum Refused {
     /// For a reason that is of no single operator.
@@ -108,7 +111,10 @@ pub(super) fn network(
             continue;
         }
         let value = reader.read(node).unwrap_or_else(|reason| {
-            problems.push(Problem { operator: node.op_type.clone(), node: name_of(node).to_owned(), reason });
+            // What only follows from an earlier problem is none of its own.
+            if reason != UNREAD || problems.is_empty() {
+                problems.push(Problem { operator: node.op_type.clone(), node: name_of(node).to_owned(), reason });
+            }
             Value::Unknown
         });
         if let Some(output) = node.output.first() {
@@ -187,7 +193,7 @@ impl<'a> Reader<'a> {
             Value::ChannelsLast(_) => Err("it reads a map whose last dimension is its channels".into()),
             Value::Clipped(_) | Value::Gated(_) => Err("it reads a part of a hard sigmoid".into()),
             Value::Constant(_) => Err("it reads a constant, expected what depends on the input".into()),
-            Value::Unknown => Err("it reads what could not be read".into()),
+            Value::Unknown => Err(UNREAD.into()),
         }
     }
 
@@ -199,6 +205,11 @@ impl<'a> Reader<'a> {
 
     /// Adds an operator under a name that nothing has.
     pub(super) fn push(&mut self, name: &str, op: Op, inputs: &[NodeId]) -> Result<NodeId, String> {
+        self.push_named(name, op, inputs).map(|(id, _)| id)
+    }
+
+    /// [`push`](Self::push), and the name that it was given.
+    fn push_named(&mut self, name: &str, op: Op, inputs: &[NodeId]) -> Result<(NodeId, String), String> {
         let base = if name.is_empty() { "node" } else { name };
         let mut unique = base.to_owned();
         let mut count = 1;
@@ -206,10 +217,10 @@ impl<'a> Reader<'a> {
             count += 1;
             unique = format!("{base}.{count}");
         }
-        let id = self.builder.push(unique, op, inputs).map_err(|error| error.to_string())?;
+        let id = self.builder.push(unique.clone(), op, inputs).map_err(|error| error.to_string())?;
         self.ops.push(op);
         self.inputs.push(inputs.to_vec());
-        Ok(id)
+        Ok((id, unique))
     }
 
     /// [`push`](Self::push) of an operator with parameters: their suffixes, dimensions and numbers.
@@ -220,20 +231,12 @@ impl<'a> Reader<'a> {
         input: NodeId,
         parameters: &[(&str, &[usize], &[f32])],
     ) -> Result<NodeId, String> {
-        let id = self.push(name, op, &[input])?;
-        // The graph's parameters begin with the node's name, which the builder does not give back.
-        let name = self.last_name(name);
+        let (id, name) = self.push_named(name, op, &[input])?;
         for (suffix, dims, values) in parameters {
             let tensor = Tensor::from_slice(values, *dims, &Device::Cpu).map_err(|error| error.to_string())?;
             self.tensors.insert(format!("{name}.{suffix}"), tensor);
         }
         Ok(id)
-    }
-
-    fn last_name(&self, name: &str) -> String {
-        let base = if name.is_empty() { "node" } else { name };
-        let counted = (2..).map(|count| format!("{base}.{count}")).take_while(|name| self.taken.contains(name));
-        counted.last().unwrap_or_else(|| base.to_owned())
     }
 
     /// scale · x + shift by channel, as the batch normalisation of mean 0 and variance 1 - ε.
