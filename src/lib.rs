@@ -19,6 +19,7 @@ pub mod data;
 pub mod device;
 mod difference;
 mod files;
+pub mod foreign;
 pub mod genotype;
 pub mod graph;
 pub mod indicator;

@@ -54,7 +54,7 @@ fn a_config_that_is_refused_names_file_line_field_and_what_was_meant() {
     check(
         "tiny.yaml",
         "nas-bnch-201",
-        "no search space `nas-bnch-201`: expected nas-bench-201, mobilenet-macro, mobilenet-v3, resnet, regnet, darts, nasnet, signals-1d, tabular, tinybench, the path of a YAML file, or a plugin; \
+        "no search space `nas-bnch-201`: expected nas-bench-201, mobilenet-macro, mobilenet-v3, resnet, vit, vit-stages, regnet, darts, nasnet, signals-1d, tabular, tinybench, the path of a YAML file, or a plugin; \
         did you mean `nas-bench-201`?",
     );
     check("tiny.yaml", "nosuch.yaml", "nosuch.yaml: No such file or directory (os error 2)");

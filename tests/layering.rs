@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules on the way of a candidate. A module may import from those before it, and why it stands where it does.
-const ORDER: [(&str, &str); 36] = [
+const ORDER: [(&str, &str); 37] = [
     ("files", "writes whole files, whatever is in them"),
     ("difference", "compares any two documents"),
     ("yaml", "reads any YAML, knows nothing of its contents"),
@@ -22,6 +22,7 @@ const ORDER: [(&str, &str); 36] = [
     ("graph", "the operators of one candidate"),
     ("kernels", "computes single operators of a graph"),
     ("network", "computes whole graphs"),
+    ("foreign", "reads networks that others have made"),
     ("prune", "cuts networks with weights, whatever made them"),
     ("space", "lowers genotypes to graphs"),
     ("indicator", "scores the networks of a space"),

@@ -455,7 +455,7 @@ fn around(from_onnx: &str) -> Result<SearchSpace, String> {
     let text = format!("name: mine\ndescription: what is left of it\nfrom_onnx: {from_onnx}\n");
     let graph = blocks();
     let weights = common::weights(&graph, 1);
-    let read = |path: &std::path::Path| {
+    let read = |path: &std::path::Path, _| {
         assert_eq!(path, std::path::Path::new("folder/m.onnx"));
         Ok((graph, weights, "abc".to_owned()))
     };

@@ -25,7 +25,7 @@ fn train(space: &str, arch: &str, data: &Loaders, options: &TrainOptions) -> Tra
     let space = SearchSpace::open(space).unwrap().with_network(&changes).unwrap();
     let graph = space.lower(&space.parse_arch(arch).unwrap(), Scale::Full).unwrap().live().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let training = Training { graph: &graph, data, options, folder: folder.path(), device: &Device::Cpu };
+    let training = Training { graph: &graph, start: None, data, options, folder: folder.path(), device: &Device::Cpu };
     match training.run(&mut ()).unwrap() {
         Outcome::Finished(trained) => *trained,
         Outcome::Interrupted => panic!("nobody interrupts it"),

@@ -89,8 +89,14 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         eprint!("{}", announcement(&candidate, &record, &folder));
     }
     interrupt::listen();
-    let training =
-        Training { graph: &candidate.graph, data: &loaders, options: &options, folder: &folder, device: &device };
+    let training = Training {
+        graph: &candidate.graph,
+        start: candidate.start.as_ref(),
+        data: &loaders,
+        options: &options,
+        folder: &folder,
+        device: &device,
+    };
     let mut watch = Watch::new(quiet, record, &folder);
     let outcome = training.run(&mut watch);
     let mut record = watch.finish()?;

@@ -109,6 +109,9 @@ impl SearchSpace {
     /// # Errors
     /// If the text is not a space.
     pub fn parse(text: &str, path: &Path) -> Result<Self, SpaceError> {
+        if yaml::parse::<serde_json::Value>(text, path)?.get("from_onnx").is_some() {
+            return Self::from_onnx(text, path);
+        }
         let file: SpaceFile = yaml::parse(text, path)?;
         let invalid = |reason: String| SpaceError::Invalid { path: path.to_owned(), reason };
         let topology = match (file.cell, file.cells, file.chain, file.staged) {

@@ -8,6 +8,7 @@
 //! `remove` for each block, the inputs' height. Its id is of these and of the file, since equal graphs may have other weights.
 
 use super::{Constraint, Decision, NetworkSize, Networks, SearchSpace, SpaceError, Topology};
+use crate::foreign;
 use crate::genotype::{ArchId, Genotype, hex};
 use crate::graph::{Graph, NodeId, Shape};
 use crate::network::{Init, Weights, WeightsError};
@@ -47,6 +48,10 @@ pub(super) struct FromOnnx {
     /// Heights of square inputs.
     #[serde(default)]
     pub(super) resolution: Vec<usize>,
+    /// `[channels, height, width]` of the model's input, where the file leaves it open.
+    pub(super) input: Option<[usize; 3]>,
+    /// SHA-256 that the file is to have.
+    pub(super) sha256: Option<String>,
 }
 
 /// Such a space as written in YAML.
@@ -265,17 +270,23 @@ impl SearchSpace {
     pub fn around(
         text: &str,
         path: &Path,
-        read: impl FnOnce(&Path) -> Result<(Graph, Weights, String), String>,
+        read: impl FnOnce(&Path, Option<[usize; 3]>) -> Result<(Graph, Weights, String), String>,
     ) -> Result<Self, SpaceError> {
         let SpaceFile { name, description, from_onnx, constraints } = yaml::parse(text, path)?;
         let invalid =
             |reason: String| SpaceError::Invalid { path: path.to_owned(), reason: format!("from_onnx: {reason}") };
         let model = path.parent().unwrap_or(Path::new("")).join(&from_onnx.model);
-        let network = read(&model).map_err(invalid)?;
+        let network = read(&model, from_onnx.input).map_err(invalid)?;
         let sha256 = network.2.clone();
+        if let Some(expected) = from_onnx.sha256.as_ref().filter(|expected| **expected != sha256) {
+            return Err(invalid(format!("{}: its SHA-256 is {sha256}, expected {expected}", model.display())));
+        }
         let pretrained = Pretrained::new(network, &from_onnx, Importance::L1).map_err(invalid)?;
         let mut definition: serde_json::Value = yaml::parse(text, path)?;
         definition["from_onnx"]["sha256"] = sha256.into();
+        // What a study keeps finds the file again, and no other.
+        let mut kept = definition.clone();
+        kept["from_onnx"]["model"] = std::path::absolute(&model).unwrap_or(model).to_string_lossy().into();
         let mut space = Self {
             name,
             description,
@@ -287,12 +298,34 @@ impl SearchSpace {
             precisions: None,
             choices: vec![],
             definition,
-            text: text.to_owned(),
+            text: kept.to_string(),
         };
         space.recount().map_err(invalid)?;
         space.check_operators(path)?;
         space.check_constraints().map_err(|at| space.refusal(at, path))?;
         Ok(space)
+    }
+
+    /// The space around an ONNX model that others have made, from YAML text with `from_onnx`.
+    pub(super) fn from_onnx(text: &str, path: &Path) -> Result<Self, SpaceError> {
+        Self::around(text, path, |model, input| {
+            let read = foreign::read(model, input).map_err(|error| error.to_string())?;
+            Ok((read.graph, read.weights, read.sha256))
+        })
+    }
+
+    /// The weights that the space brings for an architecture's full network, `graph`.
+    ///
+    /// # Errors
+    /// If they can't be cut.
+    pub fn brought(&self, genotype: &Genotype, graph: &Graph) -> Result<Option<Weights>, WeightsError> {
+        let Topology::Pretrained(of) = &self.topology else { return Ok(None) };
+        match of.weights(genotype, graph) {
+            Ok(own) => Ok(own),
+            Err(PruneError::Weights(error)) => Err(error),
+            // Where there is no network of it, the graph is another's.
+            Err(_) => Ok(None),
+        }
     }
 
     /// Weights of an architecture's `graph`: those that the space brings, where it is the full network's; drawn from `seed` elsewhere.
@@ -306,16 +339,7 @@ impl SearchSpace {
         (init, seed): (Init, u64),
         device: &Device,
     ) -> Result<Weights, WeightsError> {
-        let own = match &self.topology {
-            Topology::Pretrained(of) => match of.weights(genotype, graph) {
-                Ok(own) => own,
-                Err(PruneError::Weights(error)) => return Err(error),
-                // Where there is no network of it, the graph is another's.
-                Err(_) => None,
-            },
-            _ => None,
-        };
-        match own {
+        match self.brought(genotype, graph)? {
             Some(own) => own.map(|_, tensor| tensor.to_device(device)),
             None => Weights::random(graph, init, seed, device),
         }

@@ -10,6 +10,8 @@ use crate::data::{DataSet, ReadOptions, located};
 use crate::genotype::ArchId;
 use crate::graph::Graph;
 use crate::indicator::Score;
+use crate::network::{Weights, WeightsError};
+use crate::space::SpaceError;
 use crate::space::{Scale, SearchSpace};
 use crate::train::{
     Evaluated, Loaders, Metrics, Outcome, TrainError, TrainOptions, Trained, Training, Until, evaluate,
@@ -98,8 +100,15 @@ impl Accuracies {
         known.retain(|name, _| [ACCURACY, ECE].contains(&name.as_str()));
         if !known.contains_key(ACCURACY) {
             let live = candidate.sound().expect("what is trained is sound");
+            let start = plan.space.brought(&candidate.record.genotype, live);
+            let unfit =
+                |error: WeightsError| SpaceError::Lower { space: plan.space.name.clone(), reason: error.to_string() };
+            let start = start.map_err(unfit)?;
             let found = match &self.rounding {
-                None => self.training.run(live, interrupted)?.map(|trained| outcomes(trained.map(|one| one.metrics()))),
+                None => self
+                    .training
+                    .run(live, start.as_ref(), interrupted)?
+                    .map(|trained| outcomes(trained.map(|one| one.metrics()))),
                 Some(rounding) => self.rounded(rounding, plan, (store, &id), candidate, interrupted)?,
             };
             let Some(found) = found else { return Ok(false) };
@@ -126,7 +135,7 @@ impl Accuracies {
         }
         if !rounding.has(&of_floats) {
             let live = candidate.sound().expect("what is trained is sound");
-            match self.training.run(live, interrupted)? {
+            match self.training.run(live, None, interrupted)? {
                 None => return Ok(None),
                 Some(Err(reason)) => {
                     let found = outcomes(Err(reason));
@@ -179,15 +188,16 @@ impl ShortTraining {
         Ok(Self { loaders, options: planned.options.clone(), device })
     }
 
-    /// `graph` trained, or why it can't be; nothing if `interrupted` says so.
+    /// `graph` trained, from `start` if there is one, or why it can't be; nothing if `interrupted` says so.
     fn run(
         &self,
         graph: &Graph,
+        start: Option<&Weights>,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Option<Result<ShortlyTrained, String>>, StudyError> {
         let folder = tempfile::tempdir().map_err(|source| StudyError::File { path: std::env::temp_dir(), source })?;
         let (data, options, device) = (&self.loaders, &self.options, &self.device);
-        let training = Training { graph, data, options, folder: folder.path(), device };
+        let training = Training { graph, start, data, options, folder: folder.path(), device };
         let evaluated = match training.run(&mut Until(interrupted)) {
             Ok(Outcome::Interrupted) => return Ok(None),
             Ok(Outcome::Finished(trained)) => evaluate(&trained, data).map(|evaluated| (trained, evaluated)),

@@ -255,7 +255,8 @@ fn train(job: &Job, interrupted: &(dyn Fn() -> bool + Sync)) -> Result<Option<En
     let begin = Instant::now();
     let folder = tempfile::tempdir().map_err(|source| TrainError::File { path: std::env::temp_dir(), source })?;
     let Seed { options, loaders: data } = job.seed;
-    let training = Training { graph: job.graph, data, options, folder: folder.path(), device: &Device::Cpu };
+    let training =
+        Training { graph: job.graph, start: None, data, options, folder: folder.path(), device: &Device::Cpu };
     let trained = match training.run(&mut Until(&|| interrupted())) {
         Ok(Outcome::Finished(trained)) => trained,
         Ok(Outcome::Interrupted) => return Ok(None),

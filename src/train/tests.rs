@@ -70,7 +70,8 @@ impl Place {
 
     fn run(&self, name: &str, options: &TrainOptions, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
         let (graph, data, folder) = (graph(), self.loaders(options), self.folder(name));
-        Training { graph: &graph, data: &data, options, folder: &folder, device: &Device::Cpu }.run(observer)
+        Training { graph: &graph, start: None, data: &data, options, folder: &folder, device: &Device::Cpu }
+            .run(observer)
     }
 
     fn train(&self, name: &str, options: &TrainOptions) -> Trained {
@@ -251,7 +252,8 @@ fn data_of_another_shape_or_teachers_that_can_not_teach_are_refused() {
     let other = space.lower(&genotype, Scale::Probe).unwrap().live().unwrap();
     let (options, folder) = (options(), place.folder("b"));
     let data = place.loaders(&options);
-    let training = Training { graph: &other, data: &data, options: &options, folder: &folder, device: &Device::Cpu };
+    let training =
+        Training { graph: &other, start: None, data: &data, options: &options, folder: &folder, device: &Device::Cpu };
     let error = training.run(&mut ()).unwrap_err();
     let expected = "the network takes [3, 32, 32] and tells 10 classes apart, the data have [1, 8, 8] and 4";
     assert!(error.is_input() && error.to_string() == expected, "{error}");

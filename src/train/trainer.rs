@@ -29,6 +29,8 @@ use std::time::Instant;
 pub struct Training<'a> {
     /// A classifier: its live graph.
     pub graph: &'a Graph,
+    /// Its weights to begin with, where it is tuned and not trained from drawn ones.
+    pub start: Option<&'a Weights>,
     /// The data.
     pub data: &'a Loaders,
     /// How.
@@ -145,9 +147,13 @@ impl Training<'_> {
     }
 
     /// Everything that the curve depends on.
-    fn fingerprint(&self, graph: &Graph) -> Value {
+    fn fingerprint(&self, graph: &Graph) -> Result<Value, TrainError> {
         let digest = crate::genotype::hex(&Sha256::digest(format!("{graph:?}")));
-        json!({ "options": self.options, "data": self.data.sha256, "graph": digest })
+        let mut all = json!({ "options": self.options, "data": self.data.sha256, "graph": digest });
+        if let Some(start) = self.start {
+            all["start"] = start.sha256()?.into();
+        }
+        Ok(all)
     }
 
     fn steps_an_epoch(&self) -> usize {
@@ -197,8 +203,11 @@ impl<'a> Run<'a> {
             }
             _ => None,
         };
-        let weights = Weights::random(&graph, options.init, options.seed, device)?;
-        let fingerprint = training.fingerprint(&graph);
+        let weights = match training.start {
+            Some(start) => start.map(|_, tensor| tensor.to_device(device))?,
+            None => Weights::random(&graph, options.init, options.seed, device)?,
+        };
+        let fingerprint = training.fingerprint(&graph)?;
         let mut run = Self {
             training,
             regularisation: Regularisation::new(&graph),

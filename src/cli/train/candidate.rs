@@ -5,6 +5,7 @@ use crate::cli::report::check_study;
 use crate::data::DataSet;
 use crate::genotype::ArchId;
 use crate::graph::Graph;
+use crate::network::Weights;
 use crate::onnx::Metadata;
 use crate::space::{NetworkChanges, Scale, SearchSpace};
 use crate::study::store::{IndicatorOutcome, Store, TrialRecord};
@@ -66,6 +67,8 @@ pub(super) struct Candidate {
     pub id: Option<ArchId>,
     /// The live graph of the full network, for the data's shape and classes.
     pub graph: Graph,
+    /// The weights that the space brings, to be tuned.
+    pub start: Option<Weights>,
     /// Sampler and number.
     pub trial: Option<(String, u64)>,
     pub metadata: Metadata,
@@ -105,6 +108,7 @@ impl CandidateArgs {
         let id = space.id(&genotype);
         let graph = space.lower(&genotype, Scale::Full)?;
         let graph = graph.live().map_err(|error| input_error(format!("{arch}: {error}")))?;
+        let start = space.brought(&genotype, &graph)?;
         let changed = old.input != input || old.classes != classes;
         let retargeted = changed.then(|| {
             let shape = |[c, h, w]: [usize; 3]| format!("{c}×{h}×{w}");
@@ -114,7 +118,7 @@ impl CandidateArgs {
         let layers = study::layers_of(&space, &genotype, &graph);
         metadata.layers = (!layers.is_empty()).then(|| serde_json::to_string(&layers).expect("names are JSON"));
         (metadata.space, metadata.architecture) = (Some(space.name.clone()), Some(arch.clone()));
-        Ok(Candidate { space, arch, id, graph, trial, metadata, retargeted, study: self.study.clone() })
+        Ok(Candidate { space, arch, id, graph, start, trial, metadata, retargeted, study: self.study.clone() })
     }
 
     fn of_study(&self, folder: &Path, metadata: &mut Metadata) -> anyhow::Result<Found> {
