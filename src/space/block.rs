@@ -40,6 +40,7 @@ pub(super) enum Layer {
     Concat(Vec<Vec<Layer>>),
     /// The map times a gate that is made of the map's mean (Hu et al. 2018).
     SqueezeExcite(GateLayer),
+    #[expect(clippy::enum_variant_names, reason = "that is what everybody calls it")]
     LayerNorm,
     Gelu,
     /// Projections to queries, keys and values, their attention, and a projection back.
