@@ -1,6 +1,6 @@
 //! A network with weights, made smaller: fewer channels, fewer blocks, smaller inputs.
 //!
-//! What depends on each other goes together ([`Groups`], [`removable`]), what matters most stays ([`importance`]). Channels are put in order
+//! What depends on each other goes together ([`Groups`], [`removable`]), what matters most stays ([`importance`](fn@importance)). Channels are put in order
 //! once, so that a narrower network's are among a wider one's (Sridhar et al. 2023, "InstaTune"). All of it is of live graphs
 //! ([`Graph::live`]) whose nodes keep their names.
 
