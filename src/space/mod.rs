@@ -109,7 +109,8 @@ impl SearchSpace {
     /// # Errors
     /// If the text is not a space.
     pub fn parse(text: &str, path: &Path) -> Result<Self, SpaceError> {
-        if yaml::parse::<serde_json::Value>(text, path)?.get("from_onnx").is_some() {
+        let definition: serde_json::Value = yaml::parse(text, path)?;
+        if definition.get("from_onnx").is_some() {
             return Self::from_onnx(text, path);
         }
         let file: SpaceFile = yaml::parse(text, path)?;
@@ -131,7 +132,7 @@ impl SearchSpace {
             constraints: file.constraints,
             precisions: None,
             choices: vec![],
-            definition: yaml::parse(text, path)?,
+            definition,
             text: text.to_owned(),
         };
         space.check_names(path)?;
