@@ -348,27 +348,32 @@ fn cost(node: &NodeProto, dims: &[Option<&[usize]>], result: Option<&[usize]>) -
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::graph::{Conv2d, Graph, GraphBuilder, Op, Shape, Window};
+    use crate::network::{Init, Weights};
+    use crate::onnx::{ExportOptions, Metadata, export};
+
+    /// The operators of a graph's model, as if a runtime had left them as they are.
+    fn operators(graph: &Graph) -> Vec<Operator> {
+        let weights = Weights::random(graph, Init::default(), 0, &candle_core::Device::Cpu).unwrap();
+        let model = export(graph, &weights, &Metadata::new(), ExportOptions::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        std::fs::write(&path, &model.bytes).unwrap();
+        fused_operators(&path, &BTreeMap::new(), 1).unwrap()
+    }
+
     /// All shapes of a transformer's operators are found, and its multiply-accumulates.
     #[test]
     fn transformers() {
         let space = crate::space::SearchSpace::open("vit").unwrap();
         let arch = format!("2/1,convolutions/6:{}", ["softmax,3,2"; 6].join("-"));
         let graph = space.lower(&space.parse_arch(&arch).unwrap(), crate::space::Scale::Full).unwrap();
-        let weights = Weights::random(&graph, Init::default(), 0, &candle_core::Device::Cpu).unwrap();
-        let model = export(&graph, &weights, &Metadata::new(), ExportOptions::default()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.onnx");
-        std::fs::write(&path, &model.bytes).unwrap();
-        let found = fused_operators(&path, &BTreeMap::new(), 1).unwrap();
+        let found = operators(&graph);
         assert!(found.iter().all(|operator| !operator.key.contains('?')), "{found:?}");
         let macs: f64 = found.iter().map(|operator| operator.cost.macs + operator.cost.grouped_macs).sum();
         assert_eq!(macs as u64, graph.cost().macs);
     }
-
-    use super::*;
-    use crate::graph::{Conv2d, GraphBuilder, Op, Shape, Window};
-    use crate::network::{Init, Weights};
-    use crate::onnx::{ExportOptions, Metadata, export};
 
     #[test]
     fn shapes_are_inferred_and_defaults_left_out() {
@@ -383,12 +388,7 @@ mod tests {
         let pool = graph.push("pool", Op::GlobalAvgPool, &[join]).unwrap();
         let output = graph.push("linear", Op::Linear { out_features: 4, bias: true }, &[pool]).unwrap();
         let graph = graph.finish(output);
-        let weights = Weights::random(&graph, Init::default(), 0, &candle_core::Device::Cpu).unwrap();
-        let model = export(&graph, &weights, &Metadata::new(), ExportOptions::default()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.onnx");
-        std::fs::write(&path, &model.bytes).unwrap();
-        let found = fused_operators(&path, &BTreeMap::new(), 1).unwrap();
+        let found = operators(&graph);
         let keys: Vec<&str> = found.iter().map(|operator| operator.key.as_str()).collect();
         assert_eq!(
             keys,

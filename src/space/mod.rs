@@ -17,6 +17,7 @@ mod constraint;
 mod error;
 mod extent;
 mod extremes;
+mod listed;
 mod open;
 mod operators;
 mod plugin;

@@ -10,7 +10,7 @@
 //! Architectures are written as the names of their choices, joined by commas. Graphs are kept once they are lowered: a
 //! search asks for the same ones many times.
 
-use super::{Decision, NetworkSize, Networks, Scale, SearchSpace, SpaceError, Topology};
+use super::{Decision, NetworkSize, Networks, Scale, SearchSpace, SpaceError, Topology, listed};
 use crate::genotype::{ArchId, Genotype, hex};
 use crate::graph::{Graph, Shape};
 use crate::plugin::{Found, Kind, Options, Plugin, PluginError, Start};
@@ -21,9 +21,6 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
-
-/// What separates choices in an architecture's text.
-const SEPARATOR: char = ',';
 
 /// Graphs that are kept; when there are more, all are lowered anew.
 const KEPT: usize = 1 << 14;
@@ -54,7 +51,7 @@ impl SpaceFacts {
         }
         for Decision { name, choices } in &self.decisions {
             let twice = (1..choices.len()).any(|at| choices[..at].contains(&choices[at]));
-            let plain = |choice: &String| !choice.is_empty() && !choice.contains([SEPARATOR, '@', '\n']);
+            let plain = |choice: &String| !choice.is_empty() && !choice.contains([listed::SEPARATOR, '@', '\n']);
             if !(1..=256).contains(&choices.len()) || twice || !choices.iter().all(plain) {
                 return Err(format!(
                     "decisions: `{name}`: {choices:?}, expected 1 to 256 different choices without `,` and `@`"
@@ -117,23 +114,11 @@ impl PluginSpace {
     }
 
     pub(super) fn arch(&self, genotype: &Genotype) -> String {
-        let choices = self.facts.decisions.iter().zip(genotype.genes());
-        let names: Vec<&str> = choices.map(|(decision, &gene)| decision.choices[usize::from(gene)].as_str()).collect();
-        names.join(&SEPARATOR.to_string())
+        listed::arch(&self.facts.decisions, genotype)
     }
 
     pub(super) fn parse(&self, arch: &str) -> Result<Genotype, String> {
-        let names: Vec<&str> = arch.split(SEPARATOR).map(str::trim).collect();
-        let decisions = &self.facts.decisions;
-        if names.len() != decisions.len() {
-            return Err(format!("expected {} choices joined by `,`, found {}", decisions.len(), names.len()));
-        }
-        let gene = |(decision, name): (&Decision, &&str)| {
-            let found = decision.choices.iter().position(|choice| choice == name);
-            let expected = || format!("{}: `{name}`, expected one of {}", decision.name, decision.choices.join(", "));
-            found.map(|gene| gene as u8).ok_or_else(expected)
-        };
-        Ok(Genotype::new(decisions.iter().zip(&names).map(gene).collect::<Result<_, _>>()?))
+        listed::parse(&self.facts.decisions, arch)
     }
 
     /// The id of an architecture that could not be lowered for no fault of its own; none of a dead one.

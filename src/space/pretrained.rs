@@ -7,7 +7,7 @@
 //! An architecture is written as its choices, joined by commas: widths of the groups in the order of [`Groups`](crate::prune::Groups), `keep` or
 //! `remove` for each block, the inputs' height. Its id is of these and of the file, since equal graphs may have other weights.
 
-use super::{Constraint, Decision, NetworkSize, Networks, SearchSpace, SpaceError, Topology};
+use super::{Constraint, Decision, NetworkSize, Networks, SearchSpace, SpaceError, Topology, listed};
 use crate::foreign;
 use crate::genotype::{ArchId, Genotype, hex};
 use crate::graph::{Graph, NodeId, Shape};
@@ -20,9 +20,6 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// What separates choices in an architecture's text.
-const SEPARATOR: char = ',';
 
 /// Choices of a block, of which the first is that of a gene that does not count.
 const BLOCK: [&str; 2] = ["keep", "remove"];
@@ -158,24 +155,11 @@ impl Pretrained {
     }
 
     pub(super) fn arch(&self, genotype: &Genotype) -> String {
-        let decisions = self.decisions();
-        let choices = decisions.iter().zip(genotype.genes());
-        let names: Vec<&str> = choices.map(|(decision, &gene)| decision.choices[usize::from(gene)].as_str()).collect();
-        names.join(&SEPARATOR.to_string())
+        listed::arch(&self.decisions(), genotype)
     }
 
     pub(super) fn parse(&self, arch: &str) -> Result<Genotype, String> {
-        let names: Vec<&str> = arch.split(SEPARATOR).map(str::trim).collect();
-        let decisions = self.decisions();
-        if names.len() != decisions.len() {
-            return Err(format!("expected {} choices joined by `,`, found {}", decisions.len(), names.len()));
-        }
-        let gene = |(decision, name): (&Decision, &&str)| {
-            let found = decision.choices.iter().position(|choice| choice == name);
-            let expected = || format!("{}: `{name}`, expected one of {}", decision.name, decision.choices.join(", "));
-            found.map(|gene| gene as u8).ok_or_else(expected)
-        };
-        Ok(Genotype::new(decisions.iter().zip(&names).map(gene).collect::<Result<_, _>>()?))
+        listed::parse(&self.decisions(), arch)
     }
 
     /// Sets genes of what stands inside of removed blocks to 0: groups all of whose layers are there, and blocks.
