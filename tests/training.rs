@@ -54,7 +54,7 @@ fn check(name: &str, graph: &Graph, batch: usize) {
         let pass = TrainingPass::run(graph, &weights, &input, &HashMap::new()).unwrap();
         let off = apart(&pass.output(), &output, 0.0);
         assert!(off <= 1e-4, "{name}, output: {off:.1e} apart");
-        let found = pass.gradients(&draw(output.dims(), 11)).unwrap();
+        let found = pass.gradients(&[draw(output.dims(), 11)]).unwrap();
         assert!(found.keys().eq(expected.keys()), "{name}");
         // What a later normalisation takes away again (a bias in front of it) has no gradient but rounding.
         let whole = expected.values().map(|gradient| largest(&flat(gradient))).fold(0.0, f32::max);

@@ -28,7 +28,7 @@ pub fn with_softmax(graph: &Graph) -> Result<Graph, GraphError> {
 }
 
 /// The nodes up to `output`, as a builder that can go on and as a graph.
-fn rebuilt(graph: &Graph, output: NodeId) -> Result<(GraphBuilder, Graph), GraphError> {
+pub(super) fn rebuilt(graph: &Graph, output: NodeId) -> Result<(GraphBuilder, Graph), GraphError> {
     let build = || -> Result<GraphBuilder, GraphError> {
         let mut builder = GraphBuilder::new(graph.input_shape());
         for node in &graph.nodes()[1..=output.index()] {
