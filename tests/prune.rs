@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use tegu::foreign::Pretrained;
 use tegu::graph::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Role, Shape, Window};
 use tegu::network::{Gradients, Mode, Weights, forward};
 use tegu::onnx::{Batch, ExportOptions, Metadata, export};
@@ -457,7 +458,7 @@ fn around(from_onnx: &str) -> Result<SearchSpace, String> {
     let weights = common::weights(&graph, 1);
     let read = |path: &std::path::Path, _| {
         assert_eq!(path, std::path::Path::new("folder/m.onnx"));
-        Ok((graph, weights, "abc".to_owned()))
+        Ok(Pretrained { graph, weights, sha256: "abc".to_owned(), normalisation: None })
     };
     SearchSpace::around(&text, std::path::Path::new("folder/mine.yaml"), read).map_err(|error| error.to_string())
 }

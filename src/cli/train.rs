@@ -83,7 +83,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         remove(&folder)?;
     }
     std::fs::create_dir_all(&folder).map_err(|error| input_error(format!("{}: {error}", folder.display())))?;
-    let loaders = Loaders::new(&data, &options, &device)?;
+    let loaders = Loaders::normalised(&data, &options, candidate.space.normalisation(), &device)?;
     let record = record(&candidate, &data, &loaders, &options);
     if !quiet {
         eprint!("{}", announcement(&candidate, &record, &folder));

@@ -17,7 +17,7 @@ mod split;
 
 pub use augmentation::Augmentation;
 pub use loader::{Batch, Batches, Loader, LoaderOptions};
-pub use normalisation::Normalisation;
+pub use normalisation::{NORMALISATION_KEY, Normalisation};
 pub use read::{Kind, ReadOptions, is_generated};
 pub use samples::{Part, Samples, Values};
 pub use split::{Split, SplitOptions};

@@ -4,16 +4,24 @@ use super::{Part, Values};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+/// Key of a model's normalisation, as JSON, in its ONNX metadata.
+pub const NORMALISATION_KEY: &str = "tegu.normalisation";
+
 /// Mean and deviation of each channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalisation {
-    /// What elements are multiplied by before: 1/255 for pixels, 1 for features.
+    /// What elements are multiplied by before: 1/255 for pixels, which is what is meant where nothing is said, 1 for features.
+    #[serde(default = "of_pixels")]
     pub scale: f32,
     /// Mean of each channel, after scaling.
     pub mean: Vec<f32>,
     /// Deviation of each channel, after scaling; 1 for a channel that is constant.
     pub deviation: Vec<f32>,
+}
+
+fn of_pixels() -> f32 {
+    1.0 / 255.0
 }
 
 impl Normalisation {
@@ -55,6 +63,23 @@ impl Normalisation {
         let deviation = |&(_, deviation): &(f64, f64)| if deviation > 1e-12 { deviation as f32 } else { 1.0 };
         let mean = of_channels.iter().map(|&(mean, _)| mean as f32).collect();
         Self { scale, mean, deviation: of_channels.iter().map(deviation).collect() }
+    }
+
+    /// Says what is wrong with it for samples of so many channels.
+    ///
+    /// # Errors
+    /// If figures are missing, or no numbers, or a deviation is not positive.
+    pub fn check(&self, channels: usize) -> Result<(), String> {
+        let found = [self.mean.len(), self.deviation.len()];
+        if found != [channels; 2] {
+            let [means, deviations] = found;
+            return Err(format!("{means} means and {deviations} deviations, expected {channels} of each"));
+        }
+        let is_number = self.scale.is_finite() && self.mean.iter().all(|mean| mean.is_finite());
+        match is_number && self.deviation.iter().all(|&deviation| deviation > 0.0 && deviation.is_finite()) {
+            true => Ok(()),
+            false => Err("expected finite numbers, deviations above 0".into()),
+        }
     }
 
     /// Number of channels.

@@ -12,6 +12,7 @@ mod node;
 mod operators;
 mod read;
 
+use crate::data::{NORMALISATION_KEY, Normalisation};
 use crate::graph::{Graph, GraphError};
 use crate::network::{Weights, WeightsError};
 use prost::Message;
@@ -29,6 +30,8 @@ pub struct Pretrained {
     pub weights: Weights,
     /// SHA-256 of the file.
     pub sha256: String,
+    /// How its inputs are normalised, where the file says so: those that Tegu has trained do.
+    pub normalisation: Option<Normalisation>,
 }
 
 /// An operator that can't be read.
@@ -103,5 +106,10 @@ pub fn read(path: &Path, input: Option<[usize; 3]>) -> Result<Pretrained, Foreig
     })?;
     let graph = graph.live()?;
     let weights = Weights::from_tensors(&graph, weights)?;
-    Ok(Pretrained { graph, weights, sha256: crate::genotype::hex(&Sha256::digest(&bytes)) })
+    let said = model.metadata_props.iter().find(|entry| entry.key == NORMALISATION_KEY);
+    let normalisation = said.map(|said| {
+        serde_json::from_str(&said.value).map_err(|error| malformed(format!("metadata {NORMALISATION_KEY}: {error}")))
+    });
+    let sha256 = crate::genotype::hex(&Sha256::digest(&bytes));
+    Ok(Pretrained { graph, weights, sha256, normalisation: normalisation.transpose()? })
 }

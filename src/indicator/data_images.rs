@@ -1,10 +1,12 @@
 //! Probe images from a data set: of its training part alone, the same number of each class, in a seeded order.
 
 use super::Images;
-use crate::data::{DataError, DataSet, ReadOptions, SplitOptions};
+use crate::data::{DataError, DataSet, Normalisation, ReadOptions, SplitOptions};
+use crate::space::{Scale, SearchSpace};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +18,20 @@ pub struct ProbeData {
     pub sha256: String,
     #[serde(skip)]
     pool: Arc<Pool>,
+    /// By the size that networks take.
+    #[serde(skip)]
+    calibration: Arc<BTreeMap<[usize; 2], Calibration>>,
+}
+
+/// Samples as a model that knows them takes them.
+#[derive(Debug)]
+pub(super) struct Calibration {
+    /// Channels, height and width.
+    pub(super) shape: [usize; 3],
+    /// Normalised, one behind the other.
+    pub(super) values: Vec<f32>,
+    /// The samples' classes.
+    pub(super) labels: Vec<usize>,
 }
 
 impl PartialEq for ProbeData {
@@ -58,7 +74,43 @@ impl ProbeData {
         let images = chosen.iter().map(image).collect();
         let labels = chosen.iter().map(|&index| train.samples().labels()[index as usize] as usize).collect();
         let pool = Pool { shape: [set.shape()[0], height, width], images, labels };
-        Ok(Self { sha256: set.sha256().to_owned(), pool: Arc::new(pool) })
+        Ok(Self { sha256: set.sha256().to_owned(), pool: Arc::new(pool), calibration: Arc::default() })
+    }
+
+    /// These, with `count` samples of the training part at `path`, in turns by class, for the model that the space's networks are parts of: resized to
+    /// what they take, normalised as the model's inputs are, to mean 0 and deviation 1 where that is not known.
+    ///
+    /// # Errors
+    /// If the data is refused, or has other channels than the model's inputs.
+    pub(super) fn with_calibration(self, path: &Path, space: &SearchSpace, count: usize) -> Result<Self, DataError> {
+        let [channels, height, width] = space.network(Scale::Full).input;
+        let chosen = space.resolutions().iter().map(|&side| [side, side]);
+        let mut calibration = BTreeMap::new();
+        for size in chosen.chain([[height, width]]) {
+            let set = DataSet::open(path, &ReadOptions { size: Some(size), ..ReadOptions::default() })?;
+            let shape = set.shape();
+            if shape[0] != channels {
+                let reason =
+                    format!("samples have {} channels, expected the {channels} of the model's inputs", shape[0]);
+                return Err(DataError::Option { field: "calibration", reason });
+            }
+            let train = set.split(&SplitOptions { validation: 0.0, test: 0.0, seed: 0 })?.train;
+            let normalisation = space.normalisation().cloned().unwrap_or_else(|| Normalisation::fit(&train));
+            let indices = train.in_turns(count, 0);
+            let mut values = vec![0.0; indices.len() * train.samples().elements()];
+            for (&index, sample) in indices.iter().zip(values.chunks_exact_mut(train.samples().elements())) {
+                train.samples().write(index as usize, sample);
+                normalisation.apply(sample);
+            }
+            let labels = indices.iter().map(|&index| train.samples().labels()[index as usize] as usize).collect();
+            calibration.insert(size, Calibration { shape, values, labels });
+        }
+        Ok(Self { calibration: Arc::new(calibration), ..self })
+    }
+
+    /// What networks with weights of their own are calibrated with, by the size of their inputs.
+    pub(super) fn calibration(&self) -> &BTreeMap<[usize; 2], Calibration> {
+        &self.calibration
     }
 
     /// Whether it can be drawn from: what was read back from a record can't.

@@ -7,11 +7,34 @@
 //! better. Where the classifiers take different numbers of channels, those of the wider are averaged to as many.
 
 use super::loss::Layer;
-use super::{IndicatorError, Run};
-use crate::graph::{Graph, NodeId, Op};
+use super::{Facts, Indicator, IndicatorError, Run, View};
+use crate::graph::{Graph, Op};
+use crate::objective::Direction;
 use nalgebra::DMatrix;
 
 const INDICATOR: &str = "diswot";
+
+/// How much of the whole model's knowledge its part can take, higher is better.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DisWot;
+
+impl Indicator for DisWot {
+    fn facts(&self) -> &'static Facts {
+        &Facts {
+            name: INDICATOR,
+            direction: Direction::Maximize,
+            description: "how well a part of a trained network fits the whole as its teacher",
+            formula: "-Σ over classes ‖G_S - G_T‖² / (C · classes) - ‖R_S - R_T‖² / B², G of the classifier's gradient, R of the last maps",
+            source: "Dong et al. 2023 (DisWOT), Section 3; the teacher is trained here",
+            view: View::Brought,
+            cost: "a forward and a backward pass of the full network",
+        }
+    }
+
+    fn evaluate(&self, run: &Run) -> Result<f64, IndicatorError> {
+        Ok(run.teacher(INDICATOR)?.similarity(run)?.score())
+    }
+}
 
 /// What students are compared with: a network on a batch.
 #[derive(Clone, Debug)]
@@ -42,19 +65,18 @@ impl Teacher {
     /// The teacher that `run` is a network of.
     ///
     /// # Errors
-    /// If it has no classifier behind feature maps, or Candle fails.
+    /// If it has no classifier, or Candle fails.
     pub fn new(run: &Run) -> Result<Self, IndicatorError> {
         let graph = run.graph();
-        let is = |op: fn(&Op) -> bool, missing: &str| -> Result<NodeId, IndicatorError> {
-            let unfit =
-                || IndicatorError::Unfit { indicator: INDICATOR, reason: format!("the network has no {missing}") };
-            graph.ids().rev().find(|&id| op(&graph.node(id).op)).ok_or_else(unfit)
-        };
-        let classifier = is(|op| matches!(op, Op::Linear { .. }), "fully connected layer")?;
-        let pooling = is(|op| matches!(op, Op::GlobalAvgPool), "global average pooling")?;
+        let last = |is: fn(&Op) -> bool| graph.ids().rev().find(|&id| is(&graph.node(id).op));
+        // A fully connected layer of a map is read as a convolution.
+        let unfit = || IndicatorError::Unfit { indicator: INDICATOR, reason: "the network has no classifier".into() };
+        let classifier = last(|op| matches!(op, Op::Linear { .. } | Op::Conv2d(_))).ok_or_else(unfit)?;
+        let behind = last(|op| matches!(op, Op::GlobalAvgPool)).filter(|&pooling| pooling < classifier);
+        let maps = graph.node(behind.unwrap_or(classifier)).inputs[0];
         let layers = &run.loss_gradients()?.layers;
         let layer = layers.iter().find(|layer| layer.node == classifier).expect("a fully connected layer has a weight");
-        let features = run.activations()?.of(graph.node(pooling).inputs[0]).flatten_from(1)?;
+        let features = run.activations()?.of(maps).flatten_from(1)?;
         let gram = features.matmul(&features.t()?)?.flatten_all()?.to_vec1::<f32>()?;
         let batch = features.dim(0)?;
         let relations = DMatrix::from_row_iterator(batch, batch, gram.into_iter().map(f64::from));
@@ -90,7 +112,7 @@ impl Teacher {
 
 /// The gradient of the classifier's weight, `[classes, channels]`.
 fn semantics(graph: &Graph, classifier: &Layer) -> DMatrix<f64> {
-    let classes = graph.node(classifier.node).shape.elements();
+    let classes = graph.node(classifier.node).shape.channels();
     let gradient = classifier.gradient.iter().map(|&g| f64::from(g));
     DMatrix::from_row_iterator(classes, classifier.gradient.len() / classes, gradient)
 }

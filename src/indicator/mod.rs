@@ -1,6 +1,8 @@
 //! Training-free scores of a candidate, one file an indicator.
 
 mod batch;
+mod brought;
+mod calibration_accuracy;
 mod conv_layers;
 mod data_images;
 mod depth;
@@ -154,6 +156,7 @@ fn score_knowing(
             Ok(graph) => {
                 for number in 0..view.networks(probes.settings()) {
                     let run = known.tell(probes.run(&graph, view, number).across(across), view, number);
+                    let run = if view == View::Brought { run.of(space, genotype) } else { run };
                     for (indicator, values) in of_view.iter().zip(&mut networks) {
                         let evaluated = |known: &mut Vec<f64>| -> Result<(), IndicatorError> {
                             known.push(finite(indicator.facts().name, indicator.evaluate(&run)?)?);

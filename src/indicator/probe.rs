@@ -4,6 +4,8 @@
 //! network of one candidate; what several indicators need of it is computed once. Runs come one after the other, so
 //! that only one network's activations are held.
 
+use super::brought::Brought;
+use super::diswot::Teacher;
 use super::jacov::input_correlations;
 use super::linear_regions::count;
 use super::loss::{LossGradients, loss_gradients};
@@ -19,6 +21,7 @@ use nalgebra::DMatrix;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::cell::OnceCell;
+use std::sync::Arc;
 
 /// The settings, batches and labels that all candidates of a study share.
 #[derive(Clone, Debug)]
@@ -30,14 +33,16 @@ pub struct Probes {
     kernel: Batches,
     features: Batches,
     patches: Vec<Tensor>,
+    /// Where the space's networks come with weights, and there is data.
+    brought: Option<Arc<Brought>>,
     stacks: bool,
 }
 
-/// Two batches of one size.
+/// Two batches.
 #[derive(Clone, Debug)]
-struct Batches {
-    images: [Tensor; 2],
-    labels: [Vec<usize>; 2],
+pub(super) struct Batches {
+    pub(super) images: [Tensor; 2],
+    pub(super) labels: [Vec<usize>; 2],
 }
 
 /// One network of one candidate.
@@ -49,6 +54,8 @@ pub struct Run<'a> {
     number: usize,
     /// Whether kernels are computed with those across to the second batch at once.
     across: bool,
+    /// Whose weights they are, where they are not drawn.
+    candidate: Option<(&'a SearchSpace, &'a Genotype)>,
     weights: OnceCell<Weights>,
     activations: OnceCell<Activations>,
     signs: OnceCell<Signs>,
@@ -75,8 +82,9 @@ impl Probes {
         }
         let (kernel, features) = (batches(View::Kernel, 0)?, batches(View::Features, 1)?);
         let patches = patches(sizes[View::Regions as usize].input, &settings, derive(seed, 2), &device)?;
+        let brought = Brought::of(space, &settings, &device)?.map(Arc::new);
         let stacks = !device.is_cpu();
-        Ok(Self { settings, seed, device, sizes, kernel, features, patches, stacks })
+        Ok(Self { settings, seed, device, sizes, kernel, features, patches, brought, stacks })
     }
 
     /// These batches for all views.
@@ -145,7 +153,7 @@ impl Probes {
     pub fn graph(&self, space: &SearchSpace, genotype: &Genotype, view: View) -> Result<Graph, IndicatorError> {
         let whole = match view {
             // Its input may be a decision.
-            View::Architecture => space.lower(genotype, Scale::Full)?,
+            View::Architecture | View::Brought => space.lower(genotype, Scale::Full)?,
             _ => space.lower_to(genotype, &self.sizes[view as usize])?,
         };
         let live = whole.live().map_err(|_| IndicatorError::Dead)?;
@@ -160,6 +168,7 @@ impl Probes {
             graph,
             number,
             across: false,
+            candidate: None,
             weights: OnceCell::new(),
             activations: OnceCell::new(),
             signs: OnceCell::new(),
@@ -177,6 +186,22 @@ impl Probes {
             View::Features => &self.features,
             _ => &self.kernel,
         }
+    }
+
+    /// The whole model's run, where the space's networks are parts of one.
+    pub(super) fn original(&self) -> Option<Run<'_>> {
+        let brought = self.brought.as_ref()?;
+        let (graph, weights) = &brought.original;
+        Some(Run { weights: OnceCell::from(weights.clone()), ..self.run(graph, View::Brought, 0) })
+    }
+
+    /// What students are compared with; it is the same for all of them.
+    pub(super) fn teacher(&self) -> Result<Option<&Teacher>, IndicatorError> {
+        let Some(brought) = &self.brought else { return Ok(None) };
+        if let (None, Some(run)) = (brought.teacher.get(), self.original()) {
+            let _ = brought.teacher.set(Teacher::new(&run)?);
+        }
+        Ok(brought.teacher.get())
     }
 }
 
@@ -256,7 +281,12 @@ fn derive(seed: u64, purpose: u64) -> u64 {
 const WEIGHTS: u64 = 16;
 const RUNS: u64 = 1 << 32;
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// The run of a candidate with the weights that its space brings.
+    pub(super) fn of(self, space: &'a SearchSpace, genotype: &'a Genotype) -> Self {
+        Self { candidate: Some((space, genotype)), ..self }
+    }
+
     /// The run whose kernels come with those across to the second batch: where something asks for these, the first
     /// batch's are not computed twice.
     pub(super) fn across(self, across: bool) -> Self {
@@ -285,23 +315,59 @@ impl Run<'_> {
     /// # Errors
     /// If the device can't hold them.
     pub fn weights(&self) -> Result<&Weights, IndicatorError> {
-        once(&self.weights, || self.probes.weights(self.graph, self.view, self.number, &self.probes.device))
+        once(&self.weights, || match self.candidate {
+            Some((space, genotype)) => {
+                let drawn = (self.view.init(&self.probes.settings), self.probes.seed);
+                Ok(space.weights(genotype, self.graph, drawn, &self.probes.device)?)
+            }
+            None => self.probes.weights(self.graph, self.view, self.number, &self.probes.device),
+        })
     }
 
     /// The batch, `[batch, channels, height, width]`.
     pub fn images(&self) -> &Tensor {
-        &self.probes.batches(self.view).images[0]
+        &self.batches().images[0]
     }
 
     /// A second batch of the same size.
     pub fn second_images(&self) -> &Tensor {
-        &self.probes.batches(self.view).images[1]
+        &self.batches().images[1]
     }
 
     /// The classes of the samples of both batches.
     pub fn labels(&self) -> [&[usize]; 2] {
-        let [first, second] = &self.probes.batches(self.view).labels;
+        let [first, second] = &self.batches().labels;
         [first, second]
+    }
+
+    fn batches(&self) -> &Batches {
+        let brought = self.probes.brought.as_ref().filter(|_| self.view == View::Brought);
+        let own = brought.and_then(|brought| brought.batches.get(&self.graph.input_shape().dims()));
+        own.unwrap_or_else(|| self.probes.batches(self.view))
+    }
+
+    /// The model that the network is a part of, as a teacher.
+    ///
+    /// # Errors
+    /// If it is a part of none, there is no data, or the model is no teacher.
+    pub(super) fn teacher(&self, indicator: &'static str) -> Result<&'a Teacher, IndicatorError> {
+        self.check_brought(indicator)?;
+        Ok(self.probes.teacher()?.expect("there is a model"))
+    }
+
+    /// Whether there are weights to look at, and samples to look at them with.
+    ///
+    /// # Errors
+    /// If not.
+    pub(super) fn check_brought(&self, indicator: &'static str) -> Result<(), IndicatorError> {
+        let unfit = |reason: &str| IndicatorError::Unfit { indicator, reason: reason.to_owned() };
+        match (&self.probes.brought, self.candidate) {
+            (Some(_), _) => Ok(()),
+            (None, Some((space, _))) if space.is_pretrained() => {
+                Err(unfit("there are no samples, expected `indicators.data`"))
+            }
+            _ => Err(unfit("the networks have no weights but drawn ones, expected a space `from_onnx`")),
+        }
     }
 
     /// The batches that regions are counted with, each `[batch, channels, height, width]`.

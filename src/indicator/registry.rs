@@ -1,7 +1,9 @@
 //! All indicators, by name.
 
+use super::calibration_accuracy::CalibrationAccuracy;
 use super::conv_layers::ConvLayers;
 use super::depth::Depth;
+use super::diswot::DisWot;
 use super::epe_nas::EpeNas;
 use super::fisher::Fisher;
 use super::grad_norm::GradNorm;
@@ -72,6 +74,8 @@ pub fn all() -> Vec<&'static dyn Indicator> {
         &ShortestPath,
         &IdentityPath,
         &Width,
+        &CalibrationAccuracy,
+        &DisWot,
     ]
 }
 

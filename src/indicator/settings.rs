@@ -37,6 +37,9 @@ pub struct SettingsSection {
     /// A data set that images and labels are taken from instead: a file or folder, its training part alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// Samples of the data set that networks with weights of their own are calibrated with, 256 where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<usize>,
     /// Memory that all candidates which are scored at one time take together, in MiB.
     #[serde(default = "memory_mib")]
     pub memory_mib: u64,
@@ -45,9 +48,13 @@ pub struct SettingsSection {
 impl Default for SettingsSection {
     fn default() -> Self {
         let (mode, init) = (Mode::default(), Init::default());
-        Self { mode, batch: None, networks: None, init, images: None, data: None, memory_mib: memory_mib() }
+        let (data, calibration, memory_mib) = (None, None, memory_mib());
+        Self { mode, batch: None, networks: None, init, images: None, data, calibration, memory_mib }
     }
 }
+
+/// Samples of a calibration set where nothing is said.
+const CALIBRATION: usize = 256;
 
 fn memory_mib() -> u64 {
     4096
@@ -70,6 +77,9 @@ pub struct Settings {
     /// The data set that images and labels are taken from instead, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<ProbeData>,
+    /// How many of its samples networks with weights of their own are calibrated with, where the space has such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<usize>,
     /// Memory for all candidates together, in MiB; nothing that is computed depends on it.
     #[serde(skip_serializing, default = "memory_mib")]
     pub memory_mib: u64,
@@ -82,8 +92,18 @@ impl SettingsSection {
     /// If the data set is refused.
     pub fn resolve_for(&self, space: &SearchSpace, folder: &Path) -> Result<Settings, DataError> {
         let [_, height, width] = View::Kernel.size(space, self.mode).input;
-        let open = |path: &PathBuf| ProbeData::open(&located(folder, path), [height, width]);
-        Ok(Settings { data: self.data.as_ref().map(open).transpose()?, ..self.resolve() })
+        let calibration = space.is_pretrained().then_some(self.calibration.unwrap_or(CALIBRATION));
+        let open = |path: &PathBuf| {
+            let path = located(folder, path);
+            let data = ProbeData::open(&path, [height, width])?;
+            match calibration {
+                Some(count) => data.with_calibration(&path, space, count),
+                None => Ok(data),
+            }
+        };
+        let data = self.data.as_ref().map(open).transpose()?;
+        let calibration = calibration.filter(|_| data.is_some());
+        Ok(Settings { data, calibration, ..self.resolve() })
     }
 
     /// The settings, with the mode's defaults where nothing is said and without a data set.
@@ -99,6 +119,7 @@ impl SettingsSection {
             init: self.init,
             images: self.images.unwrap_or(images),
             data: None,
+            calibration: None,
             memory_mib: self.memory_mib,
         }
     }

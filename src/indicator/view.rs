@@ -16,6 +16,9 @@ pub enum View {
     Kernel,
     /// A probe wide enough for statistics over channels, under Kaiming's initialisation.
     Features,
+    /// The full network with the weights that the space brings, on samples of a data set: `batch` of them are its first batch, the whole calibration set its
+    /// second.
+    Brought,
 }
 
 /// Channels behind the stem of [`View::Features`].
@@ -26,10 +29,12 @@ const FEATURE_WIDTH: usize = 16;
 const DEPTH: usize = 3;
 /// Images of a batch of [`View::Features`].
 const FEATURE_BATCH: usize = 16;
+/// Samples of a calibration set that run at one time.
+pub(super) const CALIBRATED: usize = 32;
 
 impl View {
     /// All views.
-    pub(super) const ALL: [Self; 4] = [Self::Architecture, Self::Regions, Self::Kernel, Self::Features];
+    pub(super) const ALL: [Self; 5] = [Self::Architecture, Self::Regions, Self::Kernel, Self::Features, Self::Brought];
 
     /// The size of its networks.
     pub(super) fn size(self, space: &SearchSpace, mode: Mode) -> NetworkSize {
@@ -38,7 +43,7 @@ impl View {
         // A chain's depth is its decisions: it has none here.
         let deep = NetworkSize { depth: probe.depth.map(|depth| DEPTH.min(deepest).max(depth)), ..probe.clone() };
         match self {
-            Self::Architecture => space.network(Scale::Full).clone(),
+            Self::Architecture | Self::Brought => space.network(Scale::Full).clone(),
             Self::Regions => space.network(Scale::Thin).clone(),
             Self::Kernel => match mode {
                 Mode::Fast => deep,
@@ -56,10 +61,11 @@ impl View {
         }
     }
 
-    /// Images of a batch.
+    /// Images that run through a network at one time.
     pub(super) fn batch(self, settings: &Settings) -> usize {
         match self {
             Self::Features => FEATURE_BATCH,
+            Self::Brought => settings.batch.max(CALIBRATED),
             _ => settings.batch,
         }
     }
@@ -72,7 +78,7 @@ impl View {
     /// Networks with independent weights.
     pub(super) fn networks(self, settings: &Settings) -> usize {
         match self {
-            Self::Architecture => 1,
+            Self::Architecture | Self::Brought => 1,
             // They cost next to nothing, and four of them rank NAS-Bench-201 by .78, two by .75.
             Self::Regions if settings.mode == Mode::Fast => 2 * settings.networks,
             // They agree with each other on every space so far (reliability .97 and more), and cost most.

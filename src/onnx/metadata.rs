@@ -1,6 +1,7 @@
 //! Where a model comes from, kept in the model itself: `metadata_props` under `tegu.` keys.
 
 use super::OnnxError;
+use crate::data::NORMALISATION_KEY;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
@@ -87,7 +88,7 @@ impl Metadata {
             ("tegu.ece", object(&self.ece)),
             ("tegu.temperature", self.temperature.map(|temperature| temperature.to_string())),
             ("tegu.data_sha256", self.data_sha256.clone()),
-            ("tegu.normalisation", self.normalisation.clone()),
+            (NORMALISATION_KEY, self.normalisation.clone()),
             ("tegu.layers", self.layers.clone()),
             ("tegu.quantization", self.quantization.clone()),
         ];
@@ -108,7 +109,7 @@ impl Metadata {
             tegu_version: entries.remove("tegu.version"),
             weights_sha256: entries.remove("tegu.weights_sha256"),
             data_sha256: entries.remove("tegu.data_sha256"),
-            normalisation: entries.remove("tegu.normalisation"),
+            normalisation: entries.remove(NORMALISATION_KEY),
             layers: entries.remove("tegu.layers"),
             quantization: entries.remove("tegu.quantization"),
         })

@@ -8,6 +8,7 @@
 //! `remove` for each block, the inputs' height. Its id is of these and of the file, since equal graphs may have other weights.
 
 use super::{Constraint, Decision, NetworkSize, Networks, SearchSpace, SpaceError, Topology, listed};
+use crate::data::Normalisation;
 use crate::foreign;
 use crate::genotype::{ArchId, Genotype, hex};
 use crate::graph::{Graph, NodeId, Shape};
@@ -47,6 +48,8 @@ pub(super) struct FromOnnx {
     pub(super) resolution: Vec<usize>,
     /// `[channels, height, width]` of the model's input, where the file leaves it open.
     pub(super) input: Option<[usize; 3]>,
+    /// How its inputs are normalised, where the file does not say so.
+    pub(super) normalisation: Option<Normalisation>,
     /// SHA-256 that the file is to have.
     pub(super) sha256: Option<String>,
 }
@@ -67,18 +70,16 @@ struct SpaceFile {
 pub(super) struct Pretrained {
     network: Arc<(Prunable, Weights)>,
     sha256: String,
+    normalisation: Option<Normalisation>,
     widths: Vec<f64>,
     blocks: bool,
     resolution: Vec<usize>,
 }
 
 impl Pretrained {
-    /// A space of a live graph with these weights, from a file of this SHA-256.
-    pub(super) fn new(
-        (graph, weights, sha256): (Graph, Weights, String),
-        from: &FromOnnx,
-        by: Importance<'_>,
-    ) -> Result<Self, String> {
+    /// A space of a live graph with its weights.
+    pub(super) fn new(model: foreign::Pretrained, from: &FromOnnx, by: Importance<'_>) -> Result<Self, String> {
+        let foreign::Pretrained { graph, weights, sha256, normalisation } = model;
         let FromOnnx { widths, blocks, resolution, .. } = from.clone();
         let twice = (1..widths.len()).any(|at| widths[..at].contains(&widths[at]));
         if widths.len() > 256 || twice || widths.iter().any(|part| !(*part > 0.0 && *part <= 1.0)) {
@@ -89,11 +90,15 @@ impl Pretrained {
             return Err(format!("resolution: {resolution:?}, expected different numbers, 256 at most"));
         }
         let channels = graph.input_shape().channels();
+        let normalisation = from.normalisation.clone().or(normalisation);
+        if let Some(normalisation) = &normalisation {
+            normalisation.check(channels).map_err(|reason| format!("normalisation: {reason}"))?;
+        }
         for &size in &resolution {
             at_input(&graph, [channels, size, size]).map_err(|error| format!("resolution: {error}"))?;
         }
         let prunable = Prunable::new(graph, &weights, by).map_err(|error| error.to_string())?;
-        let made = Self { network: Arc::new((prunable, weights)), sha256, widths, blocks, resolution };
+        let made = Self { network: Arc::new((prunable, weights)), sha256, normalisation, widths, blocks, resolution };
         match made.decisions().is_empty() {
             true => Err("nothing to choose, expected `widths`, `blocks` or `resolution`".into()),
             false => Ok(made),
@@ -246,22 +251,22 @@ impl Pretrained {
 }
 
 impl SearchSpace {
-    /// Reads a space around a network from YAML text with `from_onnx`; `path` is where it is said to come from, `read` gives the live graph, the weights
-    /// and the SHA-256 of the model's file.
+    /// Reads a space around a network from YAML text with `from_onnx`; `path` is where it is said to come from, `read` gives what is in the model's file, the
+    /// graph live.
     ///
     /// # Errors
     /// If the text is not such a space, the model can't be read, or there is nothing to choose about it.
     pub fn around(
         text: &str,
         path: &Path,
-        read: impl FnOnce(&Path, Option<[usize; 3]>) -> Result<(Graph, Weights, String), String>,
+        read: impl FnOnce(&Path, Option<[usize; 3]>) -> Result<foreign::Pretrained, String>,
     ) -> Result<Self, SpaceError> {
         let SpaceFile { name, description, from_onnx, constraints } = yaml::parse(text, path)?;
         let invalid =
             |reason: String| SpaceError::Invalid { path: path.to_owned(), reason: format!("from_onnx: {reason}") };
         let model = path.parent().unwrap_or(Path::new("")).join(&from_onnx.model);
         let network = read(&model, from_onnx.input).map_err(invalid)?;
-        let sha256 = network.2.clone();
+        let sha256 = network.sha256.clone();
         if let Some(expected) = from_onnx.sha256.as_ref().filter(|expected| **expected != sha256) {
             return Err(invalid(format!("{}: its SHA-256 is {sha256}, expected {expected}", model.display())));
         }
@@ -292,10 +297,7 @@ impl SearchSpace {
 
     /// The space around an ONNX model that others have made, from YAML text with `from_onnx`.
     pub(super) fn from_onnx(text: &str, path: &Path) -> Result<Self, SpaceError> {
-        Self::around(text, path, |model, input| {
-            let read = foreign::read(model, input).map_err(|error| error.to_string())?;
-            Ok((read.graph, read.weights, read.sha256))
-        })
+        Self::around(text, path, |model, input| foreign::read(model, input).map_err(|error| error.to_string()))
     }
 
     /// The weights that the space brings for an architecture's full network, `graph`.
@@ -303,7 +305,7 @@ impl SearchSpace {
     /// # Errors
     /// If they can't be cut.
     pub fn brought(&self, genotype: &Genotype, graph: &Graph) -> Result<Option<Weights>, WeightsError> {
-        let Topology::Pretrained(of) = &self.topology else { return Ok(None) };
+        let Some(of) = self.pretrained() else { return Ok(None) };
         match of.weights(genotype, graph) {
             Ok(own) => Ok(own),
             Err(PruneError::Weights(error)) => Err(error),
@@ -331,6 +333,28 @@ impl SearchSpace {
 
     /// Whether its networks are parts of one model.
     pub fn is_pretrained(&self) -> bool {
-        matches!(self.topology, Topology::Pretrained(_))
+        self.pretrained().is_some()
+    }
+
+    /// How the inputs of the model are normalised that its networks are parts of, where that is known.
+    pub fn normalisation(&self) -> Option<&Normalisation> {
+        self.pretrained()?.normalisation.as_ref()
+    }
+
+    /// The model that its networks are parts of: its live graph and weights.
+    pub fn original(&self) -> Option<(&Graph, &Weights)> {
+        self.pretrained().map(|of| (of.network.0.whole(), &of.network.1))
+    }
+
+    /// Heights of the inputs that are chosen from; none where there is no choice.
+    pub fn resolutions(&self) -> &[usize] {
+        self.pretrained().map_or(&[], |of| &of.resolution)
+    }
+
+    fn pretrained(&self) -> Option<&Pretrained> {
+        match &self.topology {
+            Topology::Pretrained(of) => Some(of),
+            _ => None,
+        }
     }
 }

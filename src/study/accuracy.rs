@@ -6,7 +6,7 @@ use super::quantized::Rounding;
 use super::store::{IndicatorOutcome, Store};
 use super::{Plan, StudyError};
 use crate::config::AccuracySection;
-use crate::data::{DataSet, ReadOptions, located};
+use crate::data::{DataSet, Normalisation, ReadOptions, located};
 use crate::genotype::ArchId;
 use crate::graph::Graph;
 use crate::indicator::Score;
@@ -32,6 +32,8 @@ pub struct PlannedAccuracy {
     pub data: DataSet,
     /// How long, and by what recipe.
     pub options: TrainOptions,
+    /// How samples are normalised, where the space's networks come with weights that know it.
+    pub normalisation: Option<Normalisation>,
 }
 
 impl PlannedAccuracy {
@@ -55,7 +57,7 @@ impl PlannedAccuracy {
                 network.classes
             ));
         }
-        Ok(Self { data, options })
+        Ok(Self { data, options, normalisation: space.normalisation().cloned() })
     }
 }
 
@@ -178,14 +180,15 @@ struct ShortTraining {
 
 impl ShortTraining {
     fn new(planned: &PlannedAccuracy, device: Device) -> Result<Self, StudyError> {
-        let loaders = Loaders::new(&planned.data, &planned.options, &device);
+        let PlannedAccuracy { data, options, normalisation } = planned;
+        let loaders = Loaders::normalised(data, options, normalisation.as_ref(), &device);
         let mut loaders = loaders.map_err(|error| StudyError::Config {
             path: PathBuf::new(),
             reason: format!("objectives: {ACCURACY}: {error}"),
         })?;
         // What a search has looked at is no test any more.
         loaders.test = None;
-        Ok(Self { loaders, options: planned.options.clone(), device })
+        Ok(Self { loaders, options: options.clone(), device })
     }
 
     /// `graph` trained, from `start` if there is one, or why it can't be; nothing if `interrupted` says so.

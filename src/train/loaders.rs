@@ -24,8 +24,21 @@ impl Loaders {
     /// # Errors
     /// If an option does not fit the data.
     pub fn new(data: &DataSet, options: &TrainOptions, device: &Device) -> Result<Self, TrainError> {
+        Self::normalised(data, options, None, device)
+    }
+
+    /// Those of networks whose weights know inputs of this normalisation.
+    ///
+    /// # Errors
+    /// If an option or the normalisation does not fit the data.
+    pub fn normalised(
+        data: &DataSet,
+        options: &TrainOptions,
+        normalisation: Option<&Normalisation>,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
         let split = data.split(&options.split)?;
-        let normalisation = Normalisation::fit(&split.train);
+        let normalisation = normalisation.cloned().unwrap_or_else(|| Normalisation::fit(&split.train));
         let loader = |part: Part, batch, augmentation| {
             let device = device.clone();
             let options = LoaderOptions { batch, augmentation, seed: options.seed, workers: 0, device };

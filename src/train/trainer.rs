@@ -154,6 +154,7 @@ impl Training<'_> {
         let mut all = json!({ "options": self.options, "data": self.data.sha256, "graph": digest });
         if let Some(start) = self.start {
             all["start"] = start.sha256()?.into();
+            all["normalisation"] = json!(self.data.train.normalisation());
         }
         Ok(all)
     }
