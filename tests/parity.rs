@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tegu::genotype::Genotype;
 use tegu::graph::{Graph, Op};
-use tegu::network::{Init, Mode, Weights, forward};
+use tegu::indicator::{Probes, SettingsSection, all, score};
+use tegu::network::{Compute, Init, Mode, Weights, fold_batch_norms, forward};
 use tegu::onnx::{Batch, ExportOptions, Metadata, OPSET, export, inspect, read_metadata};
 use tegu::runtime::{
     LoadOptions, NamedTensor, Runtime, RuntimeKind, SessionOptions, TractRuntime, Values, load, random_inputs,
 };
 use tegu::space::{NetworkChanges, Scale, SearchSpace};
+use tegu::train::{logits, with_softmax};
 
 /// Largest difference that is allowed, relative to the largest output.
 const TOLERANCE: f32 = 1e-4;
@@ -353,6 +355,47 @@ fn signals_1d() {
     let mut parity = Parity { added: 0.1, ..Parity::new() };
     parity.check_stages("signals-1d", 20, &NetworkChanges::default());
     parity.finish();
+}
+
+/// What is absent of a cell's result stays as zeros, as wide as it was: DARTS with the operator `none`, which its search has, and cells some
+/// of whose nodes have nothing else. What makes a graph of a live one keeps them so.
+#[test]
+fn absent_nodes_of_cells() {
+    let text = std::fs::read_to_string("models/darts.yaml").unwrap();
+    let none = "  operators:\n    none: [avg_pool: {kernel: 1, stride: stride}, zero]\n";
+    let text = text.replacen("  operators:\n", none, 1);
+    let space = SearchSpace::parse(&text, Path::new("darts-with-none.yaml")).unwrap();
+    let arch = "|none~0|none~1|+|none~0|sep_conv_3x3~1|+|skip_connect~0|dil_conv_3x3~2|+|skip_connect~2|none~3|/\
+                |max_pool_3x3~0|skip_connect~1|+|none~1|none~2|+|max_pool_3x3~0|skip_connect~3|+|skip_connect~2|none~1|";
+    let genotype = space.parse_arch(arch).unwrap();
+    let small = space.clone().with_network(&size(4, 4)).unwrap();
+    let declared = small.lower(&genotype, Scale::Full).unwrap();
+    let live = declared.live().unwrap();
+    check_live(arch, &declared, &live);
+    assert_eq!(Graph::from_json(&live.to_json()).unwrap(), live);
+
+    let weights = common::weights(&live, 3);
+    let (folded, folded_weights) = fold_batch_norms(&live, &weights).unwrap();
+    let dims = [vec![2], live.input_shape().dims()].concat();
+    let values = Values::F32(vec![0.0; dims.iter().product()]);
+    let inputs = random_inputs(&[NamedTensor { name: "input".into(), values, dims }], 4);
+    let expected = candle(&live, &weights, &inputs, "output");
+    let difference = common::difference(&expected, &candle(&folded, &folded_weights, &inputs, "output"));
+    assert!(difference <= TOLERANCE, "folded, it differs by {difference}");
+    let classifier = with_softmax(&live).unwrap();
+    assert_eq!(logits(&classifier).unwrap(), live);
+
+    let mut parity = Parity::new();
+    for (name, graph) in [("live", &live), ("folded", &folded), ("classifier", &classifier)] {
+        parity.check(name, graph, metadata("darts-with-none", arch, 1), Batch::Dynamic, u64::MAX);
+    }
+    parity.finish();
+
+    let settings = SettingsSection { batch: Some(4), networks: Some(1), ..SettingsSection::default() };
+    let probes = Probes::new(&space, settings.resolve(), 3, Compute::Cpu.open().unwrap()).unwrap();
+    for (name, score) in score(&probes, &space, &genotype, &all()) {
+        assert!(score.is_ok(), "{name}: {score:?}");
+    }
 }
 
 /// A space is data: operators that the built-in spaces don't have go the same way.

@@ -8,6 +8,7 @@
 
 mod blocks;
 mod canonical;
+mod changed;
 mod cost;
 mod json;
 mod live;
