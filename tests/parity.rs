@@ -30,6 +30,11 @@ const SENSITIVE: f32 = 0.01;
 /// What is added to variances of normalisations, where not many of them follow each other.
 const ADDED: f64 = 0.01;
 
+/// And where rounding is amplified: with `ADDED`, of 22 members of `mobilenet-v3` the furthest is 6e-4 from double precision in Candle, 7e-4 in
+/// tract and in ONNX Runtime, of `regnet` 4e-4, 7e-5 and 6e-5 (one member, which other inputs put in other orders); with this, all three are
+/// within 4e-6 and 2e-5.
+const MORE_ADDED: f64 = 0.1;
+
 /// Samples in a run, where the model leaves that open.
 const OPEN_BATCH: usize = 2;
 
@@ -308,7 +313,7 @@ fn check_small_stages(space: &str, side: usize, width: usize, added: f64) {
 /// Half the width, on fewer pixels.
 #[test]
 fn mobilenet_v3() {
-    check_small_stages("mobilenet-v3", 64, 8, 0.1);
+    check_small_stages("mobilenet-v3", 64, 8, MORE_ADDED);
 }
 
 /// A quarter of the width, on fewer pixels.
@@ -332,7 +337,7 @@ fn vision_transformers_of_stages() {
 /// Half the width, on fewer pixels.
 #[test]
 fn regnet() {
-    check_small_stages("regnet", 64, 16, 0.1);
+    check_small_stages("regnet", 64, 16, MORE_ADDED);
 }
 
 #[test]
@@ -345,14 +350,14 @@ fn tabular() {
 /// Few cells, and few channels; one network with two reductions.
 #[test]
 fn nasnet() {
-    let mut parity = Parity { added: 0.1, ..Parity::new() };
+    let mut parity = Parity::new();
     parity.check_space("nasnet", 30, &[size(8, 4), size(4, 3), size(6, 2)]);
     parity.finish();
 }
 
 #[test]
 fn signals_1d() {
-    let mut parity = Parity { added: 0.1, ..Parity::new() };
+    let mut parity = Parity::new();
     parity.check_stages("signals-1d", 20, &NetworkChanges::default());
     parity.finish();
 }

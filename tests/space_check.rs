@@ -27,7 +27,7 @@ fn a_space_shows_its_members() {
     let said = place.run(&["space", "check", "tinybench"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     for expected in
-        ["3 decisions, 1.2500e2 genotypes", "smallest", "stage0.cell0", "host-cpu-tract: runs every operator"]
+        ["3 decisions, 1.2500e2 architectures", "smallest", "stage0.cell0", "host-cpu-tract: runs every operator"]
     {
         assert!(said.stdout.contains(expected), "{expected} is missing in {}", said.stdout);
     }
