@@ -153,7 +153,7 @@ impl<'a> Trained<'a> {
         let pass = self.forward()?;
         let loss = |output: &Tensor| candle_nn::loss::cross_entropy(output, &self.labels);
         let (_, cotangent) = loss_gradient(&pass.output(), loss)?;
-        for (name, gradient) in pass.gradients(&cotangent)? {
+        for (name, gradient) in pass.gradients(&[cotangent])? {
             let momentum = match self.momenta.remove(&name) {
                 Some(momentum) => (momentum * 0.9)?.add(&gradient)?,
                 None => gradient,

@@ -96,9 +96,17 @@ fn ids_stay() {
         ("vit", &deit, "f60d457d3117c223"),
         ("vit", &tokens, "cb9d87bcafcf427b"),
         ("vit-stages", "1,1,2:linear,2,2/2,1.5,1:softmax,4,3-linear,2,2/1,1,2:softmax,6,4", "d87cb1a02014e2f1"),
-        ("vit-stages", "2,1.5,4:softmax,2,2-linear,6,4/2,1,2:linear,4,3-linear,2,2/1,1.5,1:linear,6,4", "b2fc49678c7c848e"),
+        (
+            "vit-stages",
+            "2,1.5,4:softmax,2,2-linear,6,4/2,1,2:linear,4,3-linear,2,2/1,1.5,1:linear,6,4",
+            "b2fc49678c7c848e",
+        ),
         ("signals-1d", "1,1/1:9,1,plain/1:9,1,plain/1:9,1,plain", "402eb342695799bf"),
-        ("signals-1d", "1.5,2/2:3,4,separable-5,1,plain/1:7,2,separable/3:9,1,plain-3,1,plain-5,2,separable", "a337dac8f86ce875"),
+        (
+            "signals-1d",
+            "1.5,2/2:3,4,separable-5,1,plain/1:7,2,separable/3:9,1,plain-3,1,plain-5,2,separable",
+            "a337dac8f86ce875",
+        ),
         ("tabular", "1/3:plain,1-residual,2-residual,0.5", "c5d0503929170b30"),
         ("tabular", "0.5/1:residual,1", "bb24751208634216"),
     ];

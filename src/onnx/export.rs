@@ -7,12 +7,12 @@ mod windows;
 use super::proto::{
     cast_to, entry, float, floats, halves, int, integers, ints, move_outside, node, tensor_attribute, value_info,
 };
-use super::{ExternalData, INPUT, Metadata, OUTPUT, OnnxError, OnnxModel, Precision};
+use super::{ExternalData, INPUT, Metadata, Names, OUTPUT, OnnxError, OnnxModel, Precision};
 use crate::graph::{Activation, BATCH_NORM_EPS, Graph, Margins, NodeId, Op, Shape};
 use crate::network::{Weights, WeightsError};
 use half::f16;
 use prost::Message;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
@@ -131,7 +131,7 @@ struct Writer<'a> {
     initializers: Vec<TensorProto>,
     /// For each node of the graph so far, the name of the ONNX value that it is.
     values: Vec<String>,
-    taken: HashSet<String>,
+    taken: Names,
     /// Numbers that several operators take, by what they are.
     scalars: HashMap<String, String>,
     batch_size: Option<String>,
@@ -140,7 +140,7 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn new(graph: &'a Graph, weights: &'a Weights, options: &'a ExportOptions) -> Self {
         let (batch, precision, pixels) = (options.batch, options.precision, options.pixels.as_ref());
-        let taken = [INPUT.to_owned(), OUTPUT.to_owned()].into();
+        let taken = [INPUT.to_owned(), OUTPUT.to_owned()].into_iter().collect();
         let (nodes, initializers, values) = (vec![], vec![], vec![]);
         let (scalars, batch_size) = (HashMap::new(), None);
         Self { graph, weights, batch, precision, pixels, nodes, initializers, values, taken, scalars, batch_size }
@@ -159,7 +159,7 @@ impl<'a> Writer<'a> {
             _ => {}
         }
         let is_result = id == graph.output() && self.precision == Precision::F32;
-        let value = if is_result { OUTPUT.to_owned() } else { self.unique(&node.name) };
+        let value = if is_result { OUTPUT.to_owned() } else { self.taken.unique(&node.name) };
         let parameters = self.parameters(id)?;
         let with_parameters: Vec<&str> =
             operands.iter().copied().chain(parameters.iter().map(String::as_str)).collect();
@@ -198,7 +198,7 @@ impl<'a> Writer<'a> {
                 self.emit("AveragePool", &operands, &value, attributes);
             }
             Op::GlobalAvgPool => {
-                let pooled = self.unique(&format!("{}.pool", node.name));
+                let pooled = self.taken.unique(&format!("{}.pool", node.name));
                 self.emit("GlobalAveragePool", &operands, &pooled, vec![]);
                 self.emit("Flatten", &[&pooled], &value, vec![int("axis", 1)]);
             }
@@ -217,7 +217,7 @@ impl<'a> Writer<'a> {
             (Precision::F32, Some(_)) => (DataType::Float, "input.float"),
             (Precision::F16, _) => (DataType::Float16, "input.half"),
         };
-        let value = self.unique(cast);
+        let value = self.taken.unique(cast);
         self.emit("Cast", &[INPUT], &value, vec![cast_to(element)]);
         let Some(pixels) = self.pixels else { return Ok(value) };
         let channels = self.graph.input_shape().channels();
@@ -227,10 +227,10 @@ impl<'a> Writer<'a> {
                 let reason = format!("{} values of `pixels`, expected one for each of {channels} channels", of.len());
                 return Err(OnnxError::Unsupported { node: INPUT.into(), reason });
             }
-            let operand = self.unique(&format!("input.{name}"));
+            let operand = self.taken.unique(&format!("input.{name}"));
             let tensor = self.tensor(&operand, &[1, channels, 1, 1], of)?;
             self.initializers.push(tensor);
-            let value = self.unique(if op == "Mul" { "input.scaled" } else { "input.normalised" });
+            let value = self.taken.unique(if op == "Mul" { "input.scaled" } else { "input.normalised" });
             self.emit(op, &[&at, &operand], &value, vec![]);
             at = value;
         }
@@ -281,7 +281,7 @@ impl<'a> Writer<'a> {
         if let Some(known) = self.scalars.get(name) {
             return Ok(known.clone());
         }
-        let own = self.unique(name);
+        let own = self.taken.unique(name);
         let tensor = self.tensor(&own, &[], &[number])?;
         self.initializers.push(tensor);
         self.scalars.insert(name.to_owned(), own.clone());
@@ -293,7 +293,7 @@ impl<'a> Writer<'a> {
         let last = operands.len() - 2;
         let mut sum = operands[0].to_owned();
         for (at, operand) in operands[1..].iter().enumerate() {
-            let next = if at == last { value.to_owned() } else { self.unique(&format!("{name}.sum{}", at + 1)) };
+            let next = if at == last { value.to_owned() } else { self.taken.unique(&format!("{name}.sum{}", at + 1)) };
             self.emit("Add", &[&sum, operand], &next, vec![]);
             sum = next;
         }
@@ -301,13 +301,13 @@ impl<'a> Writer<'a> {
 
     fn zeros(&mut self, name: &str, shape: Shape, value: &str) -> Result<(), OnnxError> {
         let dims: Vec<i64> = shape.dims().iter().map(|&dim| dim as i64).collect();
-        let shape_name = self.unique(&format!("{name}.shape"));
+        let shape_name = self.taken.unique(&format!("{name}.shape"));
         match self.batch {
             Batch::Fixed(batch) => {
                 self.initializers.push(integers(&shape_name, &[&[batch as i64], dims.as_slice()].concat()));
             }
             Batch::Dynamic => {
-                let sample = self.unique(&format!("{name}.sample_shape"));
+                let sample = self.taken.unique(&format!("{name}.sample_shape"));
                 self.initializers.push(integers(&sample, &dims));
                 let batch = self.batch_size();
                 self.emit("Concat", &[&batch, &sample], &shape_name, vec![int("axis", 0)]);
@@ -324,7 +324,7 @@ impl<'a> Writer<'a> {
         if let Some(name) = &self.batch_size {
             return name.clone();
         }
-        let name = self.unique("batch_size");
+        let name = self.taken.unique("batch_size");
         self.emit("Shape", &[INPUT], &name, vec![int("start", 0), int("end", 1)]);
         self.batch_size = Some(name.clone());
         name
@@ -336,21 +336,12 @@ impl<'a> Writer<'a> {
         for parameter in self.graph.node_parameters(id) {
             let tensor = self.weights.get(&parameter.name)?;
             let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).map_err(WeightsError::from)?;
-            let name = self.unique(&parameter.name);
+            let name = self.taken.unique(&parameter.name);
             let tensor = self.tensor(&name, &parameter.dims, &values)?;
             self.initializers.push(tensor);
             names.push(name);
         }
         Ok(names)
-    }
-
-    /// `wish`, or `wish_1`, `wish_2`, … where a value has that name already.
-    fn unique(&mut self, wish: &str) -> String {
-        let numbered = (1..).map(|number| format!("{wish}_{number}"));
-        let mut candidates = std::iter::once(wish.to_owned()).chain(numbered);
-        let free = candidates.find(|name| !self.taken.contains(name)).expect("numbers don't end");
-        self.taken.insert(free.clone());
-        free
     }
 
     fn dims(&self, shape: Shape) -> Vec<dimension::Value> {

@@ -23,6 +23,7 @@
 mod export;
 mod inspect;
 mod metadata;
+mod names;
 mod precision;
 pub(crate) mod proto;
 
@@ -30,6 +31,7 @@ pub use export::{Batch, ExportOptions, IR_VERSION, OPSET, Pixels, export, value_
 pub use inspect::{Dim, ElementType, ModelInfo, OperatorNode, ValueInfo, inspect};
 pub(crate) use inspect::{decode, decode_bytes, external_data, inspect_proto, operator_nodes};
 pub use metadata::{Metadata, read_metadata};
+pub(crate) use names::Names;
 pub use precision::Precision;
 
 use crate::files;

@@ -6,8 +6,8 @@ use super::plan::{Plan, weight_at};
 use super::ranges::{Grid, Ranges, range_of};
 use super::weights::{round_bias, round_weight};
 use super::{Activations, FloatModel, Precision, QuantizeError, Scheme};
-use crate::onnx::OnnxModel;
 use crate::onnx::proto::{floats as float_tensor, int, node as operator, tensor};
+use crate::onnx::{Names, OnnxModel};
 use crate::yaml::closest;
 use prost::Message;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -59,7 +59,7 @@ struct Writer<'a> {
     initializers: HashMap<&'a str, &'a TensorProto>,
     grids: BTreeMap<&'a str, Grid>,
     outputs: HashSet<&'a str>,
-    taken: HashSet<String>,
+    taken: Names,
     nodes: Vec<NodeProto>,
     added: Vec<TensorProto>,
     /// The rounded value of each value that has one, once it is written.
@@ -108,7 +108,7 @@ impl<'a> Writer<'a> {
                 let Some((name, rounded)) = self.plan.rounded.get_key_value(output.as_str()) else { continue };
                 // An output of the model keeps its name, which its rounded value takes where an integer operator makes it.
                 if rounded.made && self.outputs.contains(name.as_str()) {
-                    *output = self.unique(&format!("{name}.float"));
+                    *output = self.taken.unique(&format!("{name}.float"));
                 }
                 to_round.push((name, output.clone()));
             }
@@ -123,21 +123,22 @@ impl<'a> Writer<'a> {
     /// Writes the pair that rounds `value`, which is known as `name`.
     fn round(&mut self, name: &'a str, value: String) {
         let grid = self.grids[name];
-        let [scale, zero_point] = [self.unique(&format!("{name}.scale")), self.unique(&format!("{name}.zero_point"))];
+        let [scale, zero_point] =
+            [self.taken.unique(&format!("{name}.scale")), self.taken.unique(&format!("{name}.zero_point"))];
         self.added.push(float_tensor(&scale, &[], &[grid.scale]));
         let data_type = match self.scheme.activations {
             Activations::Asymmetric => DataType::Uint8,
             Activations::Symmetric => DataType::Int8,
         };
         self.added.push(tensor(&zero_point, &[], data_type, vec![grid.zero_point as u8]));
-        let quantized = self.unique(&format!("{name}.quantized"));
+        let quantized = self.taken.unique(&format!("{name}.quantized"));
         let quantize = operator("QuantizeLinear", &[&value, &scale, &zero_point], &quantized, vec![]);
         let keeps_name = self.plan.rounded[name].made && self.outputs.contains(name);
-        let back = if keeps_name { name.to_owned() } else { self.unique(&format!("{name}.rounded")) };
+        let back = if keeps_name { name.to_owned() } else { self.taken.unique(&format!("{name}.rounded")) };
         let dequantize = operator("DequantizeLinear", &[&quantized, &scale, &zero_point], &back, vec![]);
         // A node that has been there may have the name of the value.
         for (node, what) in [(quantize, "quantize"), (dequantize, "dequantize")] {
-            let name = self.unique(&format!("{name}.{what}"));
+            let name = self.taken.unique(&format!("{name}.{what}"));
             self.nodes.push(NodeProto { name, ..node });
         }
         self.rounded.insert(name, back);
@@ -197,7 +198,7 @@ impl<'a> Writer<'a> {
         axis: Option<usize>,
     ) -> String {
         let [integers, scale, zero_point, back] =
-            ["integers", "scale", "zero_point", "rounded"].map(|what| self.unique(&format!("{name}.{what}")));
+            ["integers", "scale", "zero_point", "rounded"].map(|what| self.taken.unique(&format!("{name}.{what}")));
         let of_scales = if axis.is_some() { vec![scales.len()] } else { vec![] };
         self.added.push(tensor(&integers, dims, data_type, bytes));
         self.added.push(float_tensor(&scale, &of_scales, scales));
@@ -205,14 +206,5 @@ impl<'a> Writer<'a> {
         let attributes = axis.map(|axis| int("axis", axis as i64)).into_iter().collect();
         self.nodes.push(operator("DequantizeLinear", &[&integers, &scale, &zero_point], &back, attributes));
         back
-    }
-
-    /// `wish`, or `wish_1`, `wish_2`, … where something has that name already.
-    fn unique(&mut self, wish: &str) -> String {
-        let numbered = (1..).map(|number| format!("{wish}_{number}"));
-        let mut candidates = std::iter::once(wish.to_owned()).chain(numbered);
-        let free = candidates.find(|name| !self.taken.contains(name)).expect("numbers don't end");
-        self.taken.insert(free.clone());
-        free
     }
 }

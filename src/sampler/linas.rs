@@ -78,16 +78,24 @@ impl Propose for Linas {
         let Some(learned) = Learned::fit(&options.surrogate, options.targets, trials, pool.space(), seed) else {
             return vec![];
         };
-        let (candidates, vectors) = if pool.is_small() {
+        if pool.is_small() {
             let candidates = pool.remaining(draws);
             let vectors = predicted(&learned, &candidates);
-            (candidates, vectors)
-        } else {
-            let is_new = |genotype: &Genotype| pool.space().id(genotype).is_some_and(|id| draws.is_new(&id));
-            let searched = inner_search(options, &learned, pool.space().clone(), seed);
-            searched.into_iter().filter(|(genotype, _)| is_new(genotype)).unzip()
-        };
-        first_fronts(&vectors, count).into_iter().map(|at| candidates[at].clone()).collect()
+            return first_fronts(&vectors, count).into_iter().map(|at| candidates[at].clone()).collect();
+        }
+        // An architecture's id takes its network: only what may be proposed is asked for it.
+        let (candidates, vectors): (Vec<_>, Vec<_>) =
+            inner_search(options, &learned, pool.space().by_genes(), seed).into_iter().unzip();
+        let is_new = |at: &usize| pool.space().id(&candidates[*at]).is_some_and(|id| draws.is_new(&id));
+        let mut most = count;
+        loop {
+            most = (4 * most).min(vectors.len());
+            let new: Vec<usize> = first_fronts(&vectors, most).into_iter().filter(is_new).collect();
+            if new.len() >= count || most == vectors.len() {
+                let vectors: Vec<ObjectiveVector> = new.iter().map(|&at| vectors[at].clone()).collect();
+                return first_fronts(&vectors, count).into_iter().map(|at| candidates[new[at]].clone()).collect();
+            }
+        }
     }
 }
 
@@ -99,7 +107,7 @@ fn predicted(learned: &Learned, candidates: &[Genotype]) -> Vec<ObjectiveVector>
         .collect()
 }
 
-/// NSGA-II on predictions: everything it looked at.
+/// NSGA-II on predictions: everything it looked at, genotypes whose networks are dead or not new among it.
 fn inner_search(
     options: &LinasOptions,
     learned: &Learned,

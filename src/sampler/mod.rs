@@ -31,7 +31,7 @@ mod te_nas;
 mod teg_evolution;
 mod variation;
 
-use crate::genotype::{ArchId, Genotype};
+use crate::genotype::{ArchId, Genotype, hex};
 use crate::objective::ObjectiveVector;
 use crate::plugin::PluginError;
 use rand::RngExt;
@@ -136,6 +136,13 @@ impl GeneSpace {
     /// With draws and mutations of its own, where it has them, in the place of uniform ones.
     pub fn with_own(self, draw: Option<Draw>, mutate: Option<Mutate>) -> Self {
         Self { draw, mutate, ..self }
+    }
+
+    /// With an architecture for each canonical genotype, whatever its network: what only predicts has no other use for ids.
+    fn by_genes(&self) -> Self {
+        let space = self.clone();
+        let id = move |genotype: &Genotype| Some(ArchId::new(hex(space.canonical(genotype.clone()).genes())));
+        Self { id: Arc::new(id), ..self.clone() }
     }
 
     /// With genes that may not count.

@@ -9,6 +9,7 @@
 //!
 //! All randomness comes from the seed: one curve, bit for bit, on any number of threads, however often training was killed.
 
+mod auxiliary;
 mod average;
 mod checkpoint;
 mod discriminator;

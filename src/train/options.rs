@@ -39,6 +39,10 @@ pub struct TrainOptions {
     pub drop_path: f64,
     /// Probability with which a feature is dropped before the last layer.
     pub dropout: f64,
+    /// Weight of the loss of a second classifier at two thirds of the depth, which is trained with the network and not kept (.4 in DARTS, Liu et al.
+    /// 2019); null for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auxiliary: Option<f64>,
     /// Epochs without a better validation after which training ends; null for never.
     pub patience: Option<usize>,
     /// Where all randomness comes from.
@@ -168,6 +172,7 @@ impl Default for TrainOptions {
             clip_norm: Some(5.0),
             drop_path: 0.0,
             dropout: 0.0,
+            auxiliary: None,
             patience: None,
             seed: 0,
             init: Init::default(),
@@ -264,6 +269,7 @@ impl TrainOptions {
         ];
         rules.extend(self.ema_decay.map(|value| ("ema_decay", value, share(value), "0 to less than 1")));
         rules.extend(self.clip_norm.map(|value| ("clip_norm", value, positive(value), "more than 0")));
+        rules.extend(self.auxiliary.map(|value| ("auxiliary", value, positive(value), "more than 0")));
         rules.extend(self.patience.map(|value| ("patience", value as f64, value > 0, "1 or more")));
         match self.optimizer {
             OptimizerOptions::Sgd(sgd) => rules.extend([

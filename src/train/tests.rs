@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::data::{DataSet, ReadOptions, SplitOptions};
-use crate::graph::Graph;
+use crate::graph::{Graph, GraphBuilder, Op, Shape};
 use crate::onnx::{self, Batch, ExportOptions, Metadata};
 use crate::runtime::{NamedTensor, Runtime, SessionOptions, TractRuntime, Values};
 use crate::space::{Scale, SearchSpace};
@@ -124,6 +124,26 @@ fn a_tiny_network_learns() {
 }
 
 #[test]
+fn a_second_classifier_is_trained_and_not_kept() {
+    let place = Place::new();
+    let losses = [None, Some(0.4)].map(|auxiliary| {
+        let trained = place.train(&format!("{auxiliary:?}"), &TrainOptions { epochs: 2, auxiliary, ..options() });
+        let mut names: Vec<String> = graph().parameters().into_iter().map(|parameter| parameter.name).collect();
+        names.sort();
+        assert!(trained.weights.iter().map(|(name, _)| name).eq(&names));
+        trained.curve.iter().map(|epoch| epoch.loss).sum::<f64>()
+    });
+    // Of as many classes, so that its loss is like the first's.
+    assert!((1.2..1.7).contains(&(losses[1] / losses[0])), "{losses:?}");
+
+    let mut builder = GraphBuilder::new(Shape::map(1, 8, 8));
+    let mean = builder.push("head.mean", Op::GlobalAvgPool, &[builder.input()]).unwrap();
+    let linear = builder.push("head.linear", Op::Linear { out_features: 4, bias: true }, &[mean]).unwrap();
+    let error = auxiliary::with_auxiliary(&builder.finish(linear), Some(0.4)).unwrap_err();
+    assert!(error.to_string().contains("auxiliary: 0.4, expected null"), "{error}");
+}
+
+#[test]
 fn one_seed_gives_one_curve_on_any_number_of_threads() {
     let place = Place::new();
     let with_threads = |name, threads| {
@@ -152,6 +172,7 @@ fn with_everything(place: &Place) -> TrainOptions {
         lr: Some(0.01),
         drop_path: 0.2,
         dropout: 0.1,
+        auxiliary: Some(0.4),
         augmentation: crate::data::Augmentation { crop: 1, mixup: 0.2, ..Default::default() },
         distillation: Some(Distillation {
             teachers: vec![TeacherOptions::Onnx(teacher)],

@@ -1,6 +1,7 @@
 //! The loop over epochs and steps, and what it goes on from.
 
 use super::TrainError;
+use super::auxiliary::with_auxiliary;
 use super::average::{average, with_statistics};
 use super::checkpoint::{self, CHECKPOINT, Epoch, State, Tensors};
 use super::discriminator::Discriminator;
@@ -15,12 +16,12 @@ use super::teachers::{Lesson, Teachers};
 use crate::data::Batch;
 use crate::difference::{Difference, difference};
 use crate::files;
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeId};
 use crate::network::{TrainingPass, Weights, loss_gradient};
 use candle_core::{D, DType, Device, Tensor};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Instant;
 
@@ -133,8 +134,9 @@ impl Training<'_> {
             run.finish_epoch(epoch)?;
             observer.on(Event::Epoch(run.state.curve.last().expect("an epoch was just done")));
         }
-        let State { curve, best_epoch, .. } = run.state;
-        Ok(Outcome::Finished(Box::new(Trained { graph: run.graph, weights: run.best, curve, best_epoch })))
+        let Run { graph, best, state: State { curve, best_epoch, .. }, .. } = run;
+        let weights = Weights::from_tensors(&graph, owned(&best))?;
+        Ok(Outcome::Finished(Box::new(Trained { graph, weights, curve, best_epoch })))
     }
 
     fn check_data(&self, graph: &Graph) -> Result<(), TrainError> {
@@ -165,6 +167,10 @@ impl Training<'_> {
 struct Run<'a> {
     training: &'a Training<'a>,
     graph: Graph,
+    /// The graph with a second classifier, where there is one: the weights are of both.
+    trained: Graph,
+    /// What losses are of: its logits, and the second classifier's.
+    outputs: Vec<NodeId>,
     regularisation: Regularisation,
     teachers: Option<Teachers>,
     state: State,
@@ -203,10 +209,12 @@ impl<'a> Run<'a> {
             }
             _ => None,
         };
-        let weights = match training.start {
-            Some(start) => start.map(|_, tensor| tensor.to_device(device))?,
-            None => Weights::random(&graph, options.init, options.seed, device)?,
-        };
+        let (trained, outputs) = with_auxiliary(&graph, options.auxiliary)?;
+        let mut weights = Weights::random(&trained, options.init, options.seed, device)?;
+        if let Some(start) = training.start {
+            let start = Weights::from_tensors(&graph, owned(start))?;
+            weights = weights.map(|name, drawn| start.get(name).unwrap_or(drawn).to_device(device))?;
+        }
         let fingerprint = training.fingerprint(&graph)?;
         let mut run = Self {
             training,
@@ -215,10 +223,12 @@ impl<'a> Run<'a> {
             state: State { fingerprint, steps: 0, curve: vec![], best_epoch: 0, finished: false },
             average: options.ema_decay.map(|_| weights.clone()),
             best: weights.clone(),
-            optimizer: Optimizer::new(options.optimizer, &graph),
+            optimizer: Optimizer::new(options.optimizer, &trained),
             discriminator,
             weights,
             graph,
+            trained,
+            outputs,
         };
         let path = folder.join(CHECKPOINT);
         if let Some((state, tensors)) = checkpoint::load(&path, device)? {
@@ -274,20 +284,28 @@ impl<'a> Run<'a> {
         let count = batch.images.dim(0)?;
         let factors = self.regularisation.factors(&self.graph, drop, count, device)?;
 
-        let pass = TrainingPass::run(&self.graph, &self.weights, &batch.images, &factors)?;
+        let pass = TrainingPass::run_to(&self.trained, &self.outputs, &self.weights, &batch.images, &factors)?;
         let output = pass.output();
         let taught: Option<Taught> = self.teachers.as_mut().map(|all| all.teach(&batch.images)).transpose()?;
         let loss = Loss { label_smoothing: options.label_smoothing, distillation: options.distillation.as_ref() };
         let (value, cotangent) = loss_gradient(&output, |output| {
             loss.of(output, &batch.targets, taught.as_ref(), self.discriminator.as_ref())
         })?;
-        let value = f64::from(value.to_scalar::<f32>()?);
+        let mut value = f64::from(value.to_scalar::<f32>()?);
+        let mut cotangents = vec![cotangent];
+        for (second, weight) in pass.outputs()[1..].iter().zip(options.auxiliary) {
+            let loss = Loss { distillation: None, ..loss };
+            let of = |output: &Tensor| loss.of(output, &batch.targets, None, None)? * weight;
+            let (own, cotangent) = loss_gradient(second, of)?;
+            value += f64::from(own.to_scalar::<f32>()?);
+            cotangents.push(cotangent);
+        }
         sums.steps += 1;
         if !value.is_finite() {
             return Err(self.diverged(epoch, sums.steps, "loss", value));
         }
         let with_statistics = with_statistics(&self.weights, pass.statistics())?;
-        let mut gradients = pass.gradients(&cotangent)?;
+        let mut gradients = pass.gradients(&cotangents)?;
         if let Some(most) = options.clip_norm {
             let norm = clip(&mut gradients, most)?;
             if !norm.is_finite() {
@@ -351,7 +369,7 @@ impl<'a> Run<'a> {
             groups.entry(group).or_default().insert(name.to_owned(), tensor.clone());
         }
         let mut take = |group: &str| groups.remove(group).unwrap_or_default();
-        let graph = &self.graph;
+        let graph = &self.trained;
         let mut weights = |group: &str| {
             let tensors = take(group).into_iter().collect();
             Weights::from_tensors(graph, tensors).map_err(|error| format!("{group}: {error}"))
@@ -376,6 +394,10 @@ impl<'a> Run<'a> {
         };
         TrainError::Diverged { epoch, step, what, value, lr: self.training.options.peak_lr(), kept }
     }
+}
+
+fn owned(weights: &Weights) -> HashMap<String, Tensor> {
+    weights.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
 }
 
 /// Whether `best` stays the best beside `new`, which came later: by validation accuracy, then loss. Without validation, the

@@ -193,7 +193,7 @@ fn transformers_have_candles_gradients() {
         );
         for cotangent in 0..2 {
             let pass = TrainingPass::run(&graph, &weights, &input, &Default::default()).unwrap();
-            let expected = pass.gradients(&seeds.get(cotangent).unwrap()).unwrap();
+            let expected = pass.gradients(&[seeds.get(cotangent).unwrap()]).unwrap();
             for layer in &found {
                 let name = format!("{}.weight", graph.node(layer.node).name);
                 let found = layer.gradient.get(cotangent).unwrap();

@@ -1,4 +1,4 @@
-//! A forward pass in training mode, and the gradients of all trained parameters for one cotangent of its output.
+//! A forward pass in training mode, and the gradients of all trained parameters for one cotangent of each of its outputs.
 //!
 //! The loss is not part of it: whoever trains makes one of the output, and hands its gradient back.
 //!
@@ -21,7 +21,7 @@ use crate::kernels::blocked::{Memory, blocks, to_blocks};
 use crate::kernels::lanes::Lane;
 use candle_core::{DType, Device, Tensor, Var};
 use forward::Context;
-use plan::Plan;
+use plan::{Plan, View};
 use std::collections::{BTreeMap, HashMap};
 use values::Values;
 
@@ -31,7 +31,7 @@ pub type Gradients = BTreeMap<String, Tensor>;
 /// A forward pass on one batch that can go back.
 #[derive(Debug)]
 pub struct TrainingPass {
-    output: Tensor,
+    outputs: Vec<Tensor>,
     statistics: Vec<BatchStatistics>,
     way_back: WayBack,
 }
@@ -39,8 +39,8 @@ pub struct TrainingPass {
 #[derive(Debug)]
 enum WayBack {
     Blocked(Box<Blocked>),
-    /// Candle's, from an output that knows where it comes from, to these weights.
-    Candle(Tensor, Weights),
+    /// Candle's, from outputs that know where they come from, to these weights.
+    Candle(Vec<Tensor>, Weights),
 }
 
 /// Mean and variance of what one batch normalisation saw.
@@ -67,15 +67,30 @@ impl TrainingPass {
         input: &Tensor,
         factors: &HashMap<NodeId, Tensor>,
     ) -> Result<Self, WeightsError> {
+        Self::run_to(graph, &[graph.output()], weights, input, factors)
+    }
+
+    /// As [`run`](Self::run), with the results of these nodes as the outputs.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_to(
+        graph: &Graph,
+        outputs: &[NodeId],
+        weights: &Weights,
+        input: &Tensor,
+        factors: &HashMap<NodeId, Tensor>,
+    ) -> Result<Self, WeightsError> {
         let takes = |tensor: &Tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32;
         match Plan::takes(graph) && takes(input) && weights.iter().all(|(_, weight)| takes(weight)) {
-            true => Self::run_blocked(graph, weights, input, factors),
-            false => Self::run_candle(graph, weights, input, factors),
+            true => Self::run_blocked(graph, outputs, weights, input, factors),
+            false => Self::run_candle(graph, outputs, weights, input, factors),
         }
     }
 
     fn run_candle(
         graph: &Graph,
+        outputs: &[NodeId],
         weights: &Weights,
         input: &Tensor,
         factors: &HashMap<NodeId, Tensor>,
@@ -94,12 +109,14 @@ impl TrainingPass {
             let variance = (variance * (count as f64 / (count.max(2) - 1) as f64))?;
             statistics.push(BatchStatistics { node: node.name.clone(), mean, variance });
         }
-        let output = all.of(graph.output()).clone();
-        Ok(Self { output: output.detach(), statistics, way_back: WayBack::Candle(output, trained) })
+        let tracked: Vec<Tensor> = outputs.iter().map(|&output| all.of(output).clone()).collect();
+        let outputs = tracked.iter().map(Tensor::detach).collect();
+        Ok(Self { outputs, statistics, way_back: WayBack::Candle(tracked, trained) })
     }
 
     fn run_blocked(
         graph: &Graph,
+        outputs: &[NodeId],
         weights: &Weights,
         input: &Tensor,
         factors: &HashMap<NodeId, Tensor>,
@@ -111,14 +128,17 @@ impl TrainingPass {
                 candle_core::Error::Msg(format!("input has shape {:?}, expected {expected:?}", input.dims())).into()
             );
         }
-        let plan = Plan::new(graph, |id| factors.contains_key(&id));
+        let plan = Plan::new(graph, outputs, |id| factors.contains_key(&id));
         let parameters = Parameters::new(graph, weights)?;
         let factor = |(&id, factor): (&NodeId, &Tensor)| Ok((id, Factor::new(graph, id, batch, factor)?));
         let factors: HashMap<NodeId, Factor> = factors.iter().map(factor).collect::<Result<_, candle_core::Error>>()?;
         let context = Context { plan: &plan, parameters: &parameters, factors: &factors, batch };
         let values = kernels::with_values(input, |input| Ok(forward::run(&context, input)))??;
-        let dims = [vec![batch], graph.output_shape().dims()].concat();
-        let output = Tensor::from_vec(forward::read(&context, &values, plan.output), dims, &Device::Cpu)?;
+        let read = |(&id, &view): (&NodeId, &View)| {
+            let dims = [vec![batch], graph.node(id).shape.dims()].concat();
+            Tensor::from_vec(forward::read(&context, &values, view), dims, &Device::Cpu)
+        };
+        let outputs = outputs.iter().zip(&plan.outputs).map(read).collect::<Result<_, _>>()?;
         let mut statistics = Vec::new();
         for (norm, of) in values.norms.iter().zip(&plan.norms) {
             let count = (batch * plan.steps[of.map].pixels()) as f64;
@@ -135,12 +155,17 @@ impl TrainingPass {
         }
         let names = graph.nodes().iter().map(|node| node.name.clone()).collect();
         let blocked = Blocked { plan, parameters, factors, values, names };
-        Ok(Self { output, statistics, way_back: WayBack::Blocked(Box::new(blocked)) })
+        Ok(Self { outputs, statistics, way_back: WayBack::Blocked(Box::new(blocked)) })
     }
 
-    /// What the network gave, without gradient: `[batch, classes]` of a classifier.
+    /// What the network gave first, without gradient: `[batch, classes]` of a classifier.
     pub fn output(&self) -> Tensor {
-        self.output.clone()
+        self.outputs[0].clone()
+    }
+
+    /// All that it gave, in the order in which it was asked for.
+    pub fn outputs(&self) -> &[Tensor] {
+        &self.outputs
     }
 
     /// What each batch normalisation saw, in the graph's order.
@@ -148,23 +173,25 @@ impl TrainingPass {
         &self.statistics
     }
 
-    /// The gradients of a loss with respect to all parameters that it depends on, from that with respect to the output.
+    /// The gradients of a loss with respect to all parameters that it depends on, from those with respect to the outputs.
     ///
     /// # Errors
-    /// If `cotangent` has not the output's shape, or Candle fails.
-    pub fn gradients(self, cotangent: &Tensor) -> Result<Gradients, WeightsError> {
-        if cotangent.dims() != self.output.dims() {
-            let (found, expected) = (cotangent.dims(), self.output.dims());
-            let message = format!("the output's gradient has shape {found:?}, expected {expected:?}");
+    /// If the `cotangents` have not the outputs' shapes, or Candle fails.
+    pub fn gradients(self, cotangents: &[Tensor]) -> Result<Gradients, WeightsError> {
+        let dims = |tensors: &[Tensor]| tensors.iter().map(|tensor| tensor.dims().to_vec()).collect::<Vec<_>>();
+        let (found, expected) = (dims(cotangents), dims(&self.outputs));
+        if found != expected {
+            let message = format!("the outputs' gradients have shapes {found:?}, expected {expected:?}");
             return Err(candle_core::Error::Msg(message).into());
         }
         match self.way_back {
             WayBack::Blocked(blocked) => {
-                let cotangent = cotangent.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-                blocked.gradients(&cotangent)
+                let values = |tensor: &Tensor| tensor.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
+                blocked.gradients(&cotangents.iter().map(values).collect::<Result<Vec<_>, _>>()?)
             }
-            WayBack::Candle(output, trained) => {
-                let all = (output * cotangent.detach())?.sum_all()?.backward()?;
+            WayBack::Candle(outputs, trained) => {
+                let products = outputs.iter().zip(cotangents).map(|(output, by)| (output * by.detach())?.sum_all());
+                let all = Tensor::stack(&products.collect::<Result<Vec<_>, _>>()?, 0)?.sum_all()?.backward()?;
                 let of = |(name, var): (&str, &Tensor)| Some((name.to_owned(), all.get(var)?.clone()));
                 Ok(trained.iter().filter_map(of).collect())
             }
@@ -184,10 +211,10 @@ struct Blocked {
 }
 
 impl Blocked {
-    fn gradients(self, cotangent: &[f32]) -> Result<Gradients, WeightsError> {
+    fn gradients(self, cotangents: &[Vec<f32>]) -> Result<Gradients, WeightsError> {
         let Self { plan, parameters, factors, values, names } = self;
         let context = Context { plan: &plan, parameters: &parameters, factors: &factors, batch: values.batch };
-        let all = reverse::run(&context, values, cotangent)?;
+        let all = reverse::run(&context, values, cotangents)?;
         let tensor = |((node, suffix), gradient): ((NodeId, &str), Vec<f32>)| {
             let dims = parameters.0[&(node, suffix)].0.clone();
             Ok((format!("{}.{suffix}", names[node.index()]), Tensor::from_vec(gradient, dims, &Device::Cpu)?))

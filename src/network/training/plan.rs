@@ -115,7 +115,8 @@ pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
     /// In the graph's order.
     pub(super) norms: Vec<NormOf>,
-    pub(super) output: View,
+    /// What cotangents are of.
+    pub(super) outputs: Vec<View>,
 }
 
 impl Plan {
@@ -124,9 +125,9 @@ impl Plan {
         graph.nodes().iter().all(|node| !is_candles(node.op))
     }
 
-    /// The steps of `graph`, results of some of whose nodes are multiplied by factors.
-    pub(super) fn new(graph: &Graph, has_factor: impl Fn(NodeId) -> bool) -> Self {
-        let mut plan = Self { steps: Vec::new(), norms: Vec::new(), output: View::plain(0) };
+    /// The steps of `graph` to the results of `outputs`, some of whose nodes' are multiplied by factors.
+    pub(super) fn new(graph: &Graph, outputs: &[NodeId], has_factor: impl Fn(NodeId) -> bool) -> Self {
+        let mut plan = Self { steps: Vec::new(), norms: Vec::new(), outputs: Vec::new() };
         let mut values: Vec<View> = Vec::with_capacity(graph.nodes().len());
         for id in graph.ids() {
             let node = graph.node(id);
@@ -137,7 +138,7 @@ impl Plan {
             }
             values.push(value);
         }
-        plan.output = values[graph.output().index()];
+        plan.outputs = outputs.iter().map(|output| values[output.index()]).collect();
         plan.gather();
         plan
     }

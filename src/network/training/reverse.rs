@@ -1,4 +1,4 @@
-//! The way back: map by map from the output, what all readers of a map have to say about it.
+//! The way back: map by map from the outputs, what all readers of a map have to say about it.
 //!
 //! A map is asked when all of its readers know their own gradients, so that its own is written once: every sample's shares
 //! are added up, taken through the activation, and summed for the normalisation while they are at hand. The gradient through
@@ -50,8 +50,8 @@ struct Readers {
     shared: Option<Arc<Memory>>,
 }
 
-/// The gradients of all parameters that the output depends on, from `cotangent` `[batch, …]`.
-pub(super) fn run(context: &Context<'_>, values: Values, cotangent: &[f32]) -> Result<Found, WeightsError> {
+/// The gradients of all parameters that the outputs depend on, from `cotangents` `[batch, …]`, one of each.
+pub(super) fn run(context: &Context<'_>, values: Values, cotangents: &[Vec<f32>]) -> Result<Found, WeightsError> {
     let steps = &context.plan.steps;
     let mut readers = vec![Vec::new(); steps.len()];
     for (at, step) in steps.iter().enumerate() {
@@ -65,7 +65,7 @@ pub(super) fn run(context: &Context<'_>, values: Values, cotangent: &[f32]) -> R
     let mut state = State { context, values, gradients, found: Vec::new() };
     for at in (0..steps.len()).rev() {
         let start = std::time::Instant::now();
-        state.ask(at, &readers[at], cotangent)?;
+        state.ask(at, &readers[at], cotangents)?;
         for &(_, reader, _) in &readers[at] {
             left[reader] -= 1;
             // All that its operands wanted to know of it is known.
@@ -98,7 +98,7 @@ impl State<'_> {
         direct.chain(normed).collect()
     }
 
-    /// Whether the output depends on a step.
+    /// Whether an output depends on a step.
     pub(super) fn is_reached(&self, step: usize) -> bool {
         self.gradients[step].is_some()
     }
@@ -109,12 +109,12 @@ impl State<'_> {
         gradient.direct.as_ref().filter(|_| gradient.normed.is_empty())
     }
 
-    /// The readers of a map that the output depends on, by view: those through an activation first, which begin a sum.
+    /// The readers of a map that an output depends on, by view: those through an activation first, which begin a sum.
     fn readers(
         &self,
         map: usize,
         readers: &[(View, usize, usize)],
-        cotangent: &[f32],
+        cotangents: &[Vec<f32>],
     ) -> Result<Vec<Readers>, WeightsError> {
         let plan = self.context.plan;
         let mut all: Vec<Readers> = Vec::new();
@@ -127,13 +127,13 @@ impl State<'_> {
                 push(view, Part::new(self.context, step, operand)?);
             }
         }
-        if plan.output.map == map {
+        for (output, cotangent) in plan.outputs.iter().zip(cotangents).filter(|(output, _)| output.map == map) {
             let step = &plan.steps[map];
             let mut seed = Memory::of_zeros(self.values.batch * step.lanes());
             let samples =
                 cotangent.chunks_exact(step.channels * step.pixels()).zip(seed.chunks_exact_mut(step.lanes()));
             samples.for_each(|(from, to)| to_blocks(from, step.pixels(), to));
-            push(plan.output, Part::Seed(seed));
+            push(*output, Part::Seed(seed));
         }
         all.sort_by_key(|readers| readers.view.act.is_none());
         let plain = all.iter().filter(|readers| readers.view.norm.is_none()).count();
@@ -148,9 +148,14 @@ impl State<'_> {
     }
 
     /// Finds the gradient with respect to a map, and those of the parameters of its readers.
-    fn ask(&mut self, map: usize, readers: &[(View, usize, usize)], cotangent: &[f32]) -> Result<(), WeightsError> {
+    fn ask(
+        &mut self,
+        map: usize,
+        readers: &[(View, usize, usize)],
+        cotangents: &[Vec<f32>],
+    ) -> Result<(), WeightsError> {
         let step = &self.context.plan.steps[map];
-        let mut all = self.readers(map, readers, cotangent)?;
+        let mut all = self.readers(map, readers, cotangents)?;
         if all.is_empty() {
             return Ok(());
         }

@@ -41,7 +41,7 @@ fn assert_gradients(name: &str, found: &Gradients, expected: &Gradients) {
 
 fn check_with(name: &str, graph: &Graph, samples: usize, factors: &Factors) {
     let (weights, input) = (weights(graph), images(graph, samples));
-    let expected = TrainingPass::run_candle(graph, &weights, &input, factors).unwrap();
+    let expected = TrainingPass::run_candle(graph, &[graph.output()], &weights, &input, factors).unwrap();
     let found = TrainingPass::run(graph, &weights, &input, factors).unwrap();
     assert_close(name, &found.output(), &expected.output(), 0.0);
     assert_eq!(found.statistics().len(), expected.statistics().len(), "{name}");
@@ -51,8 +51,8 @@ fn check_with(name: &str, graph: &Graph, samples: usize, factors: &Factors) {
         assert_close(&format!("{name}, mean of {}", found.node), &found.mean, &expected.mean, scale);
         assert_close(&format!("{name}, variance of {}", found.node), &found.variance, &expected.variance, 0.0);
     }
-    let cotangent = cotangent(&expected);
-    assert_gradients(name, &found.gradients(&cotangent).unwrap(), &expected.gradients(&cotangent).unwrap());
+    let cotangents = [cotangent(&expected)];
+    assert_gradients(name, &found.gradients(&cotangents).unwrap(), &expected.gradients(&cotangents).unwrap());
 }
 
 fn check(name: &str, graph: &Graph, samples: usize) {
@@ -91,6 +91,24 @@ fn every_operator_has_candles_gradients() {
     check("every operator, one sample a part and more", &every_operator(), 35);
 }
 
+/// Losses of several results are added up on the way back.
+#[test]
+fn several_outputs_are_candles() {
+    let graph = every_operator();
+    let (weights, input) = (weights(&graph), images(&graph, 5));
+    let blocks = graph.ids().filter(|&id| matches!(graph.node(id).op, Op::Conv2d(_) | Op::Add));
+    let outputs: Vec<NodeId> = [graph.output()].into_iter().chain(blocks.step_by(3)).collect();
+    assert!(outputs.len() > 3);
+    let expected = TrainingPass::run_candle(&graph, &outputs, &weights, &input, &Factors::new()).unwrap();
+    let found = TrainingPass::run_to(&graph, &outputs, &weights, &input, &Factors::new()).unwrap();
+    assert!(matches!(found.way_back, WayBack::Blocked(_)));
+    for (found, expected) in found.outputs().iter().zip(expected.outputs()) {
+        assert_close("output", found, expected, 0.0);
+    }
+    let cotangents: Vec<Tensor> = expected.outputs().iter().map(|output| draw(output.dims(), 11)).collect();
+    assert_gradients("outputs", &found.gradients(&cotangents).unwrap(), &expected.gradients(&cotangents).unwrap());
+}
+
 /// Transformers are Candle's to differentiate, on the CPU as well.
 #[test]
 fn transformers_are_candles() {
@@ -98,7 +116,7 @@ fn transformers_are_candles() {
     let pass = TrainingPass::run(&graph, &weights(&graph), &images(&graph, 2), &Factors::new()).unwrap();
     assert!(matches!(pass.way_back, WayBack::Candle(..)));
     let cotangent = cotangent(&pass);
-    let found = pass.gradients(&cotangent).unwrap();
+    let found = pass.gradients(&[cotangent]).unwrap();
     // All parameters but running statistics, positions and shifts among them.
     let trained = |role| !matches!(role, Role::RunningMean | Role::RunningVariance);
     let expected = graph.parameters().into_iter().filter(|parameter| trained(parameter.role));
@@ -194,7 +212,7 @@ fn bits_do_not_depend_on_the_threads() {
             let pass = TrainingPass::run(&graph, &weights, &input, &Factors::new()).unwrap();
             let mut bits: Vec<u32> = flat(&pass.output()).into_iter().map(f32::to_bits).collect();
             let cotangent = cotangent(&pass);
-            let gradients = pass.gradients(&cotangent).unwrap();
+            let gradients = pass.gradients(&[cotangent]).unwrap();
             bits.extend(gradients.values().flat_map(flat).map(f32::to_bits));
             bits
         })
@@ -212,6 +230,6 @@ fn wrong_shapes_are_errors() {
     let error = TrainingPass::run(&graph, &weights, &input, &Factors::new()).unwrap_err();
     assert!(error.to_string().contains("expected [2, 3, 13, 10]"), "{error}");
     let pass = TrainingPass::run(&graph, &weights, &images(&graph, 2), &Factors::new()).unwrap();
-    let error = pass.gradients(&draw(&[2, 4], 1)).unwrap_err();
-    assert!(error.to_string().contains("expected [2, 3]"), "{error}");
+    let error = pass.gradients(&[draw(&[2, 4], 1)]).unwrap_err();
+    assert!(error.to_string().contains("expected [[2, 3]]"), "{error}");
 }

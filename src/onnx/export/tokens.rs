@@ -10,9 +10,9 @@ use crate::onnx::proto::{float, int, integers, ints};
 impl Writer<'_> {
     /// `[scale, shift]` are the names of initialisers.
     pub(super) fn layer_norm(&mut self, name: &str, operand: &str, parameters: &[String], value: &str) {
-        let pixels_first = self.unique(&format!("{name}.pixels"));
+        let pixels_first = self.taken.unique(&format!("{name}.pixels"));
         self.emit("Transpose", &[operand], &pixels_first, vec![ints("perm", &[0, 2, 3, 1])]);
-        let normal = self.unique(&format!("{name}.normal"));
+        let normal = self.taken.unique(&format!("{name}.normal"));
         let operands: Vec<&str> =
             std::iter::once(pixels_first.as_str()).chain(parameters.iter().map(String::as_str)).collect();
         let attributes = vec![int("axis", -1), float("epsilon", LAYER_NORM_EPS as f32)];
@@ -56,12 +56,12 @@ impl Writer<'_> {
                 let scaled = self.step("Mul", &[&q, &factor], value, "scaled");
                 let [q, v] = [(scaled, "queries"), (v, "values")].map(|(of, name)| self.turned(&of, value, name));
                 let scores = self.step("MatMul", &[&q, &k], value, "scores");
-                let weights = self.unique(&format!("{value}.weights"));
+                let weights = self.taken.unique(&format!("{value}.weights"));
                 self.emit("Softmax", &[&scores], &weights, vec![int("axis", -1)]);
                 self.step("MatMul", &[&weights, &v], value, "looked")
             }
             AttentionKind::Linear => {
-                let axes = self.unique(&format!("{value}.axes"));
+                let axes = self.taken.unique(&format!("{value}.axes"));
                 self.initializers.push(integers(&axes, &[-1]));
                 let epsilon = self.scalar("attention.epsilon", LINEAR_ATTENTION_EPS as f32)?;
                 let [q, k] = [(q, "q.relu"), (k, "k.relu")].map(|(of, name)| self.step("Relu", &[&of], value, name));
@@ -83,14 +83,14 @@ impl Writer<'_> {
 
     /// An operator on the way to `value`; gives the name of its own.
     fn step(&mut self, op_type: &str, operands: &[&str], value: &str, name: &str) -> String {
-        let own = self.unique(&format!("{value}.{name}"));
+        let own = self.taken.unique(&format!("{value}.{name}"));
         self.emit(op_type, operands, &own, vec![]);
         own
     }
 
     /// The last two axes the other way round.
     fn turned(&mut self, operand: &str, value: &str, name: &str) -> String {
-        let own = self.unique(&format!("{value}.{name}"));
+        let own = self.taken.unique(&format!("{value}.{name}"));
         self.emit("Transpose", &[operand], &own, vec![ints("perm", &[0, 1, 3, 2])]);
         own
     }
@@ -102,7 +102,7 @@ impl Writer<'_> {
 
     /// Dimensions as an initialiser; 0 is that of the operand.
     fn shape_of(&mut self, dims: &[usize], value: &str, name: &str) -> String {
-        let shape = self.unique(&format!("{value}.{name}.shape"));
+        let shape = self.taken.unique(&format!("{value}.{name}.shape"));
         let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
         self.initializers.push(integers(&shape, &dims));
         shape

@@ -38,17 +38,17 @@ impl Writer<'_> {
             let ends = after.map(|side| if side < 0 { side as i64 } else { i64::from(i32::MAX) });
             let mut operands = vec![at];
             for (of, values) in [("starts", starts), ("ends", ends), ("axes", [2, 3])] {
-                let name = self.unique(&format!("{name}.{of}"));
+                let name = self.taken.unique(&format!("{name}.{of}"));
                 self.initializers.push(integers(&name, &values));
                 operands.push(name);
             }
-            at = if adds { self.unique(&format!("{name}.cut")) } else { value.to_owned() };
+            at = if adds { self.taken.unique(&format!("{name}.cut")) } else { value.to_owned() };
             let operands: Vec<&str> = operands.iter().map(String::as_str).collect();
             self.emit("Slice", &operands, &at, vec![]);
         }
         if adds || margins.adds() {
             let [top, left, bottom, right] = [before[0], before[1], after[0], after[1]].map(|side| side.max(0) as i64);
-            let (pads, zero) = (self.unique(&format!("{name}.pads")), self.unique(&format!("{name}.zero")));
+            let (pads, zero) = (self.taken.unique(&format!("{name}.pads")), self.taken.unique(&format!("{name}.zero")));
             self.initializers.push(integers(&pads, &[0, 0, top, left, 0, 0, bottom, right]));
             // ONNX Runtime takes zeros in front of a maximum for its padding, which is less than all numbers.
             let mut readers = self.graph.nodes().iter().filter(|node| node.inputs.contains(&id));
