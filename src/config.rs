@@ -6,6 +6,7 @@ use crate::indicator::SettingsSection;
 use crate::latency::Protocol;
 use crate::nats::NatsOptions;
 use crate::network::Compute;
+use crate::objective::count;
 use crate::plugin::{Options, PluginSection};
 use crate::quality::QualitySection;
 use crate::quantize::{Activations, RangeMethod};
@@ -216,7 +217,8 @@ pub enum LatencySource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BoundSection {
-    /// The most that is allowed.
+    /// The most that is allowed, such as `1.5M`.
+    #[serde(default, deserialize_with = "count::deserialize")]
     pub at_most: Option<f64>,
 }
 

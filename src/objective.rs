@@ -6,6 +6,8 @@
 //! that milliseconds and percent may be added:
 //! violation = Σ max(0, v - at_most) / |at_most| + max(0, at_least - v) / |at_least|, where a bound of 0 divides by 1.
 
+pub mod count;
+
 use serde::{Deserialize, Serialize};
 
 /// Which way is better.

@@ -142,7 +142,9 @@ fn regnets_of_torchvision() {
     );
 }
 
-/// Choi et al. 2019, Table 2: parameters, running statistics among them, and operations, of which a multiply-accumulate is two.
+/// TC-ResNet (Choi et al. 2019; `audio_nets/tc_resnet.py` of github.com/hyperconnect/TC-ResNet has the layers): parameters, running statistics among them, and
+/// operations, of which a multiply-accumulate is two. Others print the paper's 66 K and 3.0 M of TC-ResNet8, 137 K of TC-ResNet14, and 305 K of
+/// TC-ResNet14-1.5 with 6.7 M multiplications, half of 13.4 M (Kim et al. 2021, BC-ResNet); for the other figures, the paper alone is the source.
 #[test]
 fn temporal_convolutional_residual_networks() {
     let changes = NetworkChanges { input: Some([40, 1, 98]), classes: Some(12), ..Default::default() };
@@ -188,8 +190,9 @@ fn mobilenet_v3_large() {
 /// DeiT-Tiny has 5,717,416 parameters with its class token and that one's position, 192 numbers each (Touvron et al. 2021, Table 1: 5 M; timm's
 /// `deit_tiny_patch16_224`), which networks with a head on the mean of all tokens don't have.
 ///
-/// timm's table (results/benchmark-infer) says 1.26 G multiply-accumulates. Its counter takes 5 for each element of a layer normalisation. With these, and
-/// with one token more, ours are that; ours count no normalisation.
+/// timm's table (results/benchmark-infer-amp-nchw-pt240-cu124-rtx4090.csv of github.com/huggingface/pytorch-image-models, `param_count` and `infer_gmacs`) says
+/// 5.72 M and 1.26 G multiply-accumulates. Its counter takes 5 for each element of a layer normalisation. With these, and with one token more, ours are
+/// that; ours count no normalisation.
 #[test]
 fn deit_tiny() {
     let space = SearchSpace::open("vit").unwrap();

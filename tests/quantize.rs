@@ -41,17 +41,23 @@ fn data(folder: &Path, shape: [usize; 3]) -> DataSet {
     DataSet::open(&path, &ReadOptions { shape: Some(shape), ..Default::default() }).unwrap()
 }
 
-/// Small graphs of every operator, and architectures of two spaces.
+/// Small graphs of every operator, and architectures of spaces of each kind.
 fn graphs() -> Vec<(String, Graph)> {
     let mut graphs: Vec<(String, Graph)> =
         common::graphs().into_iter().map(|(name, graph)| (name.to_owned(), graph)).collect();
-    for space in ["nas-bench-201", "mobilenet-macro"] {
-        let depth = (space == "nas-bench-201").then_some(1);
-        let small = NetworkChanges { width: Some(8), depth, input: Some([3, 16, 16]), ..Default::default() };
+    for (space, depth, input, width, count) in [
+        ("nas-bench-201", Some(1), [3, 16, 16], 8, 3),
+        ("mobilenet-macro", None, [3, 16, 16], 8, 3),
+        ("darts", Some(2), [3, 16, 16], 4, 1),
+        ("signals-1d", None, [3, 1, 32], 4, 1),
+        ("tabular", None, [6, 1, 1], 8, 1),
+        ("vit", None, [3, 32, 32], 4, 1),
+    ] {
+        let small = NetworkChanges { width: Some(width), depth, input: Some(input), ..Default::default() };
         let space = SearchSpace::open(space).unwrap().with_network(&small).unwrap();
         let mut rng = <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(16);
         let drawn = std::iter::repeat_with(|| space.lower(&space.sample(&mut rng), Scale::Full).unwrap().live());
-        let live = drawn.filter_map(Result::ok).take(3).enumerate();
+        let live = drawn.filter_map(Result::ok).take(count).enumerate();
         graphs.extend(live.map(|(number, graph)| (format!("{}-{number}", space.name), graph)));
     }
     graphs

@@ -14,7 +14,7 @@ fn a_space_shows_its_members() {
     assert_eq!(said.code, Some(0), "{said:?}");
     let found: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(found["decisions"].as_array().unwrap().len(), 22);
-    assert!((found["genotypes"].as_f64().unwrap() / 1.0767e18 - 1.0).abs() < 1e-3, "{}", found["genotypes"]);
+    assert!((found["architectures"].as_f64().unwrap() / 1.0767e18 - 1.0).abs() < 1e-3, "{}", found["architectures"]);
     let params = |at: usize| found["members"][at]["params"].as_u64().unwrap();
     assert!(params(0) < params(2) && params(2) < params(1), "smallest, largest and random: {said:?}");
     let tract = &found["runtimes"][0];
@@ -27,7 +27,7 @@ fn a_space_shows_its_members() {
     let said = place.run(&["space", "check", "tinybench"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     for expected in
-        ["3 decisions, 1.2500e2 genotypes", "smallest", "stage0.cell0", "host-cpu-tract: runs every operator"]
+        ["3 decisions, 1.2500e2 architectures", "smallest", "stage0.cell0", "host-cpu-tract: runs every operator"]
     {
         assert!(said.stdout.contains(expected), "{expected} is missing in {}", said.stdout);
     }

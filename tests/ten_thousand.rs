@@ -1,6 +1,8 @@
 //! Ten thousand draws, mutations and crossovers of every space that comes with Tegu: all are valid, have an id that stays, and are what their text
 //! says. `cargo test --test ten_thousand -- --nocapture` prints how fast they are drawn and lowered, on one thread.
 
+mod common;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -9,6 +11,11 @@ use std::path::Path;
 use std::time::Instant;
 use tegu::genotype::{ArchId, Genotype};
 use tegu::space::{Scale, SearchSpace};
+
+/// What DARTS found with second-order gradients (github.com/quark0/darts, cnn/genotypes.py).
+const DARTS_V2: &str = "|sep_conv_3x3~0|sep_conv_3x3~1|+|sep_conv_3x3~0|sep_conv_3x3~1|+|skip_connect~0|sep_conv_3x3~1|+\
+    |skip_connect~0|dil_conv_3x3~2|/|max_pool_3x3~0|max_pool_3x3~1|+|max_pool_3x3~1|skip_connect~2|+\
+    |max_pool_3x3~0|skip_connect~2|+|max_pool_3x3~1|skip_connect~2|";
 
 const COUNT: usize = 10_000;
 
@@ -68,4 +75,44 @@ fn check(space: &SearchSpace) {
         distinct.dedup();
         assert_eq!((ids.len(), distinct.len()), (count, known.len()), "{}", space.name);
     }
+}
+
+/// Ids stand in stores and tables, so they stay, from version to version.
+#[test]
+fn ids_stay() {
+    let deit = format!("3/1,patches_16/12:{}", ["softmax,3,4"; 12].join("-"));
+    let tokens = format!("2/1,convolutions/6:{}", ["softmax,2,2", "linear,4,3"].repeat(3).join("-"));
+    let darts = DARTS_V2.replace("|skip_connect~0|dil_conv_3x3~2|", "|avg_pool_3x3~0|sep_conv_5x5~3|");
+    let known = [
+        ("mobilenet-v3", "2:3,3-3,3/2:3,3-3,3/2:3,3-3,3/2:3,3-3,3/2:3,3-3,3", "2b7ac0d1a3c31254"),
+        ("mobilenet-v3", "2:3,3-5,4/3:7,6-7,3-7,3/2:3,3-3,3/2:3,3-3,3/4:3,3-3,3-3,3-5,6", "75fec4d6f8707577"),
+        ("resnet", "basic/2,1,1/2,1,1/2,1,1/2,1,1", "e046feba521acd4b"),
+        ("resnet", "bottleneck/3,1,2/4,1,2/6,1,2/3,1,2", "d38b5513dca3fb59"),
+        ("regnet", "x,22,24,24.48,2.54,16", "9a275ce337acd9e7"),
+        ("regnet", "y,16,48,27.89,2.09,8", "14c12c331b2a5f22"),
+        ("nasnet", common::NASNET_A, "929c8b5053930d8e"),
+        ("darts", DARTS_V2, "0f8d3ca3b4f87330"),
+        ("darts", &darts, "3378e79d36ac336e"),
+        ("vit", &deit, "f60d457d3117c223"),
+        ("vit", &tokens, "cb9d87bcafcf427b"),
+        ("vit-stages", "1,1,2:linear,2,2/2,1.5,1:softmax,4,3-linear,2,2/1,1,2:softmax,6,4", "d87cb1a02014e2f1"),
+        (
+            "vit-stages",
+            "2,1.5,4:softmax,2,2-linear,6,4/2,1,2:linear,4,3-linear,2,2/1,1.5,1:linear,6,4",
+            "b2fc49678c7c848e",
+        ),
+        ("signals-1d", "1,1/1:9,1,plain/1:9,1,plain/1:9,1,plain", "402eb342695799bf"),
+        (
+            "signals-1d",
+            "1.5,2/2:3,4,separable-5,1,plain/1:7,2,separable/3:9,1,plain-3,1,plain-5,2,separable",
+            "a337dac8f86ce875",
+        ),
+        ("tabular", "1/3:plain,1-residual,2-residual,0.5", "c5d0503929170b30"),
+        ("tabular", "0.5/1:residual,1", "bb24751208634216"),
+    ];
+    let found = known.map(|(space, arch, _)| {
+        let space = SearchSpace::open(space).unwrap();
+        (space.name.clone(), arch, space.id(&space.parse_arch(arch).unwrap()).unwrap().to_string())
+    });
+    assert_eq!(found, known.map(|(space, arch, id)| (space.to_owned(), arch, id.to_owned())));
 }

@@ -1,4 +1,5 @@
-//! A training pass on blocked maps against Candle's own differentiation, on sampled architectures of every space.
+//! A training pass on blocked maps against Candle's own differentiation, and a transformer's against differences, on sampled architectures of
+//! every space.
 
 mod common;
 
@@ -6,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
-use tegu::graph::{Graph, Op};
+use tegu::graph::{Graph, Op, Role};
 use tegu::network::{Gradients, Mode, TrainingPass, Weights, forward};
 use tegu::space::{NetworkChanges, Scale, SearchSpace};
 
@@ -70,6 +71,42 @@ fn check(name: &str, graph: &Graph, batch: usize) {
     panic!("{name}: no input whose gradients are right; apart for each: {worst:?}");
 }
 
+/// As far as that in parameters, in both directions.
+const STEP: f64 = 1e-6;
+
+/// Gradients are differences: of the output, by its cotangent, of a network whose parameters of one role are moved in a drawn direction,
+/// in double precision. (What Candle differentiates, Candle's differentiation says nothing about.)
+fn check_differences(name: &str, graph: &Graph, batch: usize) {
+    let weights = common::weights(graph, 3);
+    let input = draw(&[vec![batch], graph.input_shape().dims()].concat(), 5);
+    let pass = TrainingPass::run(graph, &weights, &input, &HashMap::new()).unwrap();
+    let cotangent = draw(pass.output().dims(), 11);
+    let found = pass.gradients(std::slice::from_ref(&cotangent)).unwrap();
+    let exact = |tensor: &Tensor| tensor.to_dtype(DType::F64);
+    let product = |one: &Tensor, other: &Tensor| -> f64 {
+        (exact(one).unwrap() * exact(other).unwrap()).unwrap().sum_all().unwrap().to_scalar().unwrap()
+    };
+    for role in [Role::Weight, Role::Bias, Role::Scale, Role::Shift, Role::Position] {
+        let all = graph.parameters().into_iter().filter(|one| one.role == role).zip(20..);
+        let directions: HashMap<String, Tensor> = all.map(|(one, seed)| (one.name, draw(&one.dims, seed))).collect();
+        let output = |step: f64| {
+            let moved = weights.map(|name, tensor| match directions.get(name) {
+                Some(direction) => exact(tensor)? + (exact(direction)? * step)?,
+                None => exact(tensor),
+            });
+            forward(graph, &moved.unwrap(), &exact(&input).unwrap(), Mode::Train).unwrap()
+        };
+        let difference = product(&(output(STEP) - output(-STEP)).unwrap(), &cotangent) / (2.0 * STEP);
+        let along = |(name, direction): (&String, &Tensor)| product(&found[name], direction);
+        let gradient: f64 = directions.iter().map(along).sum();
+        let scale = directions.keys().map(|name| product(&found[name], &found[name])).sum::<f64>().sqrt();
+        assert!(
+            (gradient - difference).abs() <= 1e-3 * scale,
+            "{name}, {role:?}: {gradient} of gradients of length {scale}, expected {difference}"
+        );
+    }
+}
+
 #[test]
 fn sampled_architectures_of_every_space_have_candles_gradients() {
     let mut spaces: Vec<_> = std::fs::read_dir("models").unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -91,11 +128,12 @@ fn sampled_architectures_of_every_space_have_candles_gradients() {
             let declared = space.lower(&genotype, Scale::Full).unwrap();
             let Ok(live) = declared.live() else { continue };
             checked += 1;
-            // A transformer's training pass is Candle's differentiation itself; its reverse rules have tests of their own.
-            if live.nodes().iter().any(|node| matches!(node.op, Op::Attention(_))) {
-                continue;
+            let name = format!("{} {}", path.display(), space.arch(&genotype));
+            // A transformer's training pass is Candle's differentiation itself.
+            match live.nodes().iter().any(|node| matches!(node.op, Op::Attention(_))) {
+                true => check_differences(&name, &live, 2),
+                false => check(&name, &live, batch),
             }
-            check(&format!("{} {}", path.display(), space.arch(&genotype)), &live, batch);
         }
     }
 }

@@ -85,7 +85,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         return print_json(&to_json(&space, &members, &tried));
     }
     print(format!("{}: {}", space.name, space.description))?;
-    print(format!("{} decisions, {:.4e} genotypes, each choice drawn uniformly", space.choices().len(), space.size()))?;
+    print(format!(
+        "{} decisions, {:.4e} architectures, each choice drawn uniformly",
+        space.choices().len(),
+        space.size()
+    ))?;
     space.constraints().try_for_each(|constraint| print(format!("of these, those with {constraint}")))?;
     let mut table = Table::new();
     table.set_header(["member", "id", "parameters", "MACs", "architecture"]);
@@ -218,7 +222,7 @@ fn to_json(space: &SearchSpace, members: &[Member], runtimes: &[Tried]) -> Value
         Err(reason) => json!({"profile": profile, "not_tried": reason}),
     };
     json!({
-        "name": space.name, "description": space.description, "decisions": space.decisions(), "genotypes": space.size(),
+        "name": space.name, "description": space.description, "decisions": space.decisions(), "architectures": space.size(),
         "constraints": space.constraints().collect::<Vec<_>>(),
         "members": members.iter().map(member).collect::<Vec<_>>(),
         "runtimes": runtimes.iter().map(tried).collect::<Vec<_>>(),

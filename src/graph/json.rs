@@ -11,7 +11,8 @@
 //! Each number of a window is one for both sides, or `[rows, columns]`.
 //!
 //! Node 0 is the input, operands stand before the operators that use them. Shapes and costs are written for the reader and
-//! not read: the [`GraphBuilder`] finds them, so that a graph which was read is as sound as any.
+//! not read: the [`GraphBuilder`] finds them, so that a graph which was read is as sound as any. But zeros on the input, which stand in a
+//! [live](Graph::live) graph for what is absent, have the shape that is written.
 
 use super::{Graph, GraphBuilder, GraphError, NodeId, Op, Shape};
 use serde::{Deserialize, Serialize};
@@ -119,10 +120,16 @@ impl Graph {
             }
             check_numbers(&node.op).map_err(wrong)?;
             let inputs: Vec<NodeId> = node.inputs.iter().map(|&input| NodeId(input)).collect();
-            let added = builder.push(node.name.as_str(), node.op, &inputs)?;
+            let added = match (node.op, &node.shape[..], &inputs[..]) {
+                (Op::Zero, &[features], [NodeId(0)]) => builder.zeros(node.name.as_str(), Shape::Vector(features))?,
+                (Op::Zero, &[channels, height, width], [NodeId(0)]) => {
+                    builder.zeros(node.name.as_str(), Shape::map(channels, height, width))?
+                }
+                (op, ..) => builder.push(node.name.as_str(), op, &inputs)?,
+            };
             let dims = builder.shape(added).dims();
-            if dims.iter().try_fold(1, |all: usize, dim| all.checked_mul(*dim)).is_none_or(large) {
-                return Err(wrong(format!("shape: {dims:?}, expected {MOST_ELEMENTS} elements at most")));
+            if dims.contains(&0) || dims.iter().try_fold(1, |all: usize, dim| all.checked_mul(*dim)).is_none_or(large) {
+                return Err(wrong(format!("shape: {dims:?}, expected 1 to {MOST_ELEMENTS} elements")));
             }
         }
         if output >= count {

@@ -8,6 +8,7 @@
 
 mod blocks;
 mod canonical;
+mod changed;
 mod cost;
 mod json;
 mod live;
@@ -288,7 +289,7 @@ impl GraphBuilder {
 }
 
 /// Nodes that there is room for from the start: most graphs have as many.
-const ROOM: usize = 256;
+const ROOM: usize = 512;
 
 /// The hasher of what is a hash already.
 #[derive(Debug, Default)]

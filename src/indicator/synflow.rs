@@ -10,7 +10,7 @@
 
 use super::loss::layers;
 use super::{Facts, Indicator, IndicatorError, Run, View};
-use crate::graph::{BATCH_NORM_EPS, Graph, GraphBuilder, NodeId, Op, Role};
+use crate::graph::{BATCH_NORM_EPS, Op, Role};
 use crate::network::{Mode, forward};
 use crate::objective::Direction;
 use candle_core::{DType, Device, Tensor};
@@ -37,7 +37,9 @@ impl Indicator for SynFlow {
     }
 
     fn evaluate(&self, run: &Run) -> Result<f64, IndicatorError> {
-        let graph = &unnormalised(run.graph());
+        let all = run.graph();
+        let kept = |id| Some(all.node(id).op).filter(|op| *op != Op::LayerNorm);
+        let graph = &all.with_operators(kept).expect("the shapes are those of a graph");
         let roles: HashMap<String, Role> = graph.parameters().into_iter().map(|p| (p.name, p.role)).collect();
         let positive = run.weights()?.map(|name, tensor| {
             let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
@@ -62,16 +64,4 @@ impl Indicator for SynFlow {
         }
         Ok(flow.ln() - INPUT.ln())
     }
-}
-
-/// The graph with nothing in the place of layer normalisations.
-fn unnormalised(graph: &Graph) -> Graph {
-    let mut builder = GraphBuilder::new(graph.input_shape());
-    let mut places: Vec<NodeId> = vec![builder.input()];
-    for node in &graph.nodes()[1..] {
-        let inputs: Vec<NodeId> = node.inputs.iter().map(|input| places[input.index()]).collect();
-        let op = if node.op == Op::LayerNorm { Op::Identity } else { node.op };
-        places.push(builder.push(node.name.as_str(), op, &inputs).expect("the shapes are those of a graph"));
-    }
-    builder.finish(places[graph.output().index()])
 }

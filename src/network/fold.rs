@@ -4,7 +4,7 @@
 //! (b − μ) γ / √(σ² + ε) + β (Jacob et al. 2018, Section 3.2).
 
 use super::{Weights, WeightsError};
-use crate::graph::{BATCH_NORM_EPS, Conv2d, Graph, GraphBuilder, NodeId, Op};
+use crate::graph::{BATCH_NORM_EPS, Conv2d, Graph, NodeId, Op};
 use candle_core::{DType, Tensor};
 use std::collections::HashMap;
 
@@ -17,39 +17,24 @@ pub fn fold_batch_norms(graph: &Graph, weights: &Weights) -> Result<(Graph, Weig
     let mut readers = vec![0usize; graph.nodes().len()];
     graph.nodes().iter().flat_map(|node| &node.inputs).for_each(|input| readers[input.index()] += 1);
     readers[graph.output().index()] += 1;
-    // The layer before each normalisation that is folded, and the other way round.
-    let mut layer_of: HashMap<NodeId, NodeId> = HashMap::new();
+    // The normalisation behind each layer that it is folded into.
     let mut norm_of: HashMap<NodeId, NodeId> = HashMap::new();
     for id in graph.ids().filter(|&id| graph.node(id).op == Op::BatchNorm) {
         let before = graph.node(id).inputs[0];
         let foldable = matches!(graph.node(before).op, Op::Conv2d(_));
         if foldable && readers[before.index()] == 1 {
-            layer_of.insert(id, before);
             norm_of.insert(before, id);
         }
     }
 
-    let mut builder = GraphBuilder::new(graph.input_shape());
+    let is_folded = |id: NodeId| graph.node(id).inputs.first().and_then(|before| norm_of.get(before)) == Some(&id);
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
-    let mut new_ids = vec![builder.input()];
-    for id in graph.ids().skip(1) {
-        let node = graph.node(id);
-        if let Some(layer) = layer_of.get(&id) {
-            new_ids.push(new_ids[layer.index()]);
-            continue;
-        }
-        let op = match (node.op, norm_of.get(&id)) {
-            (Op::Conv2d(conv), Some(_)) => Op::Conv2d(Conv2d { bias: true, ..conv }),
-            (op, _) => op,
-        };
-        let inputs: Vec<NodeId> = node.inputs.iter().map(|input| new_ids[input.index()]).collect();
-        let new = builder.push(node.name.clone(), op, &inputs).expect("shapes and names are those of a graph");
-        new_ids.push(new);
+    for id in graph.ids().filter(|&id| !is_folded(id)) {
         match norm_of.get(&id) {
             Some(&norm) => {
                 let [weight, bias] = folded(graph, weights, id, norm)?;
-                tensors.insert(format!("{}.weight", node.name), weight);
-                tensors.insert(format!("{}.bias", node.name), bias);
+                tensors.insert(format!("{}.weight", graph.node(id).name), weight);
+                tensors.insert(format!("{}.bias", graph.node(id).name), bias);
             }
             None => {
                 for parameter in graph.node_parameters(id) {
@@ -58,7 +43,12 @@ pub fn fold_batch_norms(graph: &Graph, weights: &Weights) -> Result<(Graph, Weig
             }
         }
     }
-    let graph = builder.finish(new_ids[graph.output().index()]);
+    let operator = |id: NodeId| match graph.node(id).op {
+        _ if is_folded(id) => None,
+        Op::Conv2d(conv) if norm_of.contains_key(&id) => Some(Op::Conv2d(Conv2d { bias: true, ..conv })),
+        op => Some(op),
+    };
+    let graph = graph.with_operators(operator).expect("the shapes are those of a graph");
     let weights = Weights::from_tensors(&graph, tensors)?;
     Ok((graph, weights))
 }
@@ -86,7 +76,7 @@ fn folded(graph: &Graph, weights: &Weights, layer: NodeId, norm: NodeId) -> Resu
 mod tests {
     use super::super::{Init, Mode, forward};
     use super::*;
-    use crate::graph::{Activation, Shape, Window};
+    use crate::graph::{Activation, GraphBuilder, Shape, Window};
     use candle_core::Device;
 
     /// Weights whose normalisations do something.

@@ -160,11 +160,11 @@ pub(super) fn lower(
     let mut at = from;
     for (index, layer) in layers.iter().enumerate() {
         let ordinal = layers[..index].iter().filter(|other| discriminant(*other) == discriminant(layer)).count() + 1;
-        let mut name = [prefix, ".", layer.kind()].concat();
-        if ordinal > 1 {
-            name.push_str(&ordinal.to_string());
-        }
-        at = layer.lower(builder, scope, &name, at)?;
+        let name = match ordinal {
+            1 => [prefix, ".", layer.kind()].concat(),
+            _ => [prefix, ".", layer.kind(), &ordinal.to_string()].concat(),
+        };
+        at = layer.lower(builder, scope, name, at)?;
     }
     Ok(at)
 }
@@ -204,7 +204,7 @@ impl Layer {
         &self,
         builder: &mut GraphBuilder,
         scope: &Scope<'_>,
-        name: &str,
+        name: String,
         from: NodeId,
     ) -> Result<NodeId, GraphError> {
         let same = builder.shape(from).channels();
@@ -227,21 +227,21 @@ impl Layer {
             Self::Dropout(dropout) => Op::Dropout { probability: dropout.probability },
             Self::Zero => Op::Zero,
             Self::Identity => Op::Identity,
-            Self::Residual(residual) => return residual.lower(builder, scope, name, from),
+            Self::Residual(residual) => return residual.lower(builder, scope, &name, from),
             Self::MatchShape(_) if scope.keeps_shape() => Op::Identity,
-            Self::MatchShape(layers) => return lower(builder, layers, scope, name, from),
+            Self::MatchShape(layers) => return lower(builder, layers, scope, &name, from),
             Self::Concat(branches) => {
                 let lower_branch =
                     |(i, branch): (usize, &Vec<Layer>)| lower(builder, branch, scope, &format!("{name}.{i}"), from);
                 let results: Vec<NodeId> = branches.iter().enumerate().map(lower_branch).collect::<Result<_, _>>()?;
                 return builder.push(name, Op::Concat, &results);
             }
-            Self::SqueezeExcite(gate) => return gate.lower(builder, scope, name, from),
+            Self::SqueezeExcite(gate) => return gate.lower(builder, scope, &name, from),
             Self::LayerNorm => Op::LayerNorm,
             Self::Gelu => Op::Activation(Activation::Gelu),
-            Self::Attention(attention) => return attention.lower(builder, scope, name, from),
+            Self::Attention(attention) => return attention.lower(builder, scope, &name, from),
             Self::PositionEmbedding => Op::PositionEmbedding,
-            Self::FactorizedReduction => return factorized_reduction(builder, scope.out_channels, name, from),
+            Self::FactorizedReduction => return factorized_reduction(builder, scope.out_channels, &name, from),
         };
         builder.push(name, op, &[from])
     }
@@ -294,7 +294,8 @@ fn window(
     resolve: impl Fn(&Extent) -> usize,
 ) -> Window {
     let side = |at: usize| {
-        let [kernel, stride, dilation] = [kernel, stride, dilation].map(|pair| resolve(&pair.0[at]));
+        let of = |pair: &Pair<Extent>| resolve(&pair.0[at]);
+        let (kernel, stride, dilation) = (of(kernel), of(stride), of(dilation));
         let padding = padding.map_or(dilation * (kernel.max(1) - 1) / 2, |padding| padding.0[at]);
         Side { kernel, stride, padding, dilation }
     };

@@ -1,11 +1,11 @@
 //! What all members of a space keep to: `params <= 1M`.
 //!
-//! A cost of the live full network, `<=` or `>=`, and a number, which may end with k, M or G (powers of 1000) or Ki, Mi or Gi (powers
-//! of 1024). An architecture that doesn't keep to it has no id, so that no sampler proposes it.
+//! A cost of the live full network, `<=` or `>=`, and a [count]. An architecture that doesn't keep to it has no id, so that no sampler proposes it.
 
 use super::{Scale, SearchSpace};
 use crate::genotype::Genotype;
 use crate::graph::Cost;
+use crate::objective::count;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::de::{self, Visitor};
@@ -14,9 +14,6 @@ use std::fmt;
 
 /// Draws among which one is to keep to the constraints.
 const DRAWS: usize = 10_000;
-
-const UNITS: [(&str, f64); 6] =
-    [("Ki", 1024.0), ("Mi", 1_048_576.0), ("Gi", 1_073_741_824.0), ("k", 1e3), ("M", 1e6), ("G", 1e9)];
 
 type Quantity = (&'static str, fn(&Cost) -> u64);
 
@@ -52,13 +49,10 @@ impl Constraint {
             let known = QUANTITIES.map(|(known, _)| format!("`{known}`"));
             format!("unknown cost `{name}`, expected one of {}", known.join(", "))
         })?;
-        let unit = UNITS.iter().find(|(unit, _)| number.ends_with(unit));
-        let (digits, factor) =
-            unit.map_or((number, 1.0), |(unit, factor)| (&number[..number.len() - unit.len()], *factor));
-        let bound = digits.trim().parse().ok().filter(|bound: &f64| bound.is_finite() && *bound > 0.0);
+        let bound = count::parse(number);
         let bound =
             bound.ok_or_else(|| format!("`{number}` in `{text}`, expected a number above 0, such as 250k or 1.5M"))?;
-        Ok(Self { text: text.to_owned(), quantity, is_upper, bound: bound * factor })
+        Ok(Self { text: text.to_owned(), quantity, is_upper, bound })
     }
 
     /// What is wrong with a network of that cost; none where it keeps to the bound.

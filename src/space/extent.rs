@@ -62,7 +62,8 @@ impl Extent {
     /// If a name is not in scope: [`SearchSpace::parse`](super::SearchSpace::parse) checks that it is.
     pub(super) fn resolve(&self, scope: &Scope<'_>, same: usize) -> usize {
         let exact = self.exact(scope, same);
-        let Some(unit) = self.unit else { return if exact > 0.0 { exact.round().max(1.0) as usize } else { 0 } };
+        // Rounded: a cast leaves out what is behind the point.
+        let Some(unit) = self.unit else { return if exact > 0.0 { ((exact + 0.5) as usize).max(1) } else { 0 } };
         divisible(exact, unit) as usize
     }
 

@@ -252,9 +252,6 @@ impl Plan {
                 "scoring: images of `indicators.data` are not sent to agents, expected `here`".to_owned(),
             ));
         }
-        if config.scoring == ScoringSection::Agents && space.is_plugin() {
-            return Err(wrong("scoring: agents do not have this study's plugins, expected `here`".to_owned()));
-        }
         let objectives = Objectives::new(objectives).map_err(|error| wrong(format!("objectives: {error}")))?;
         let (space, folder) = (Arc::new(space), folder.to_owned());
         let plan =

@@ -5,8 +5,7 @@
 //! rectified, and a fully connected layer. Windows are no larger than maps.
 
 use super::TrainError;
-use super::logits::rebuilt;
-use crate::graph::{Activation, Conv2d, Graph, NodeId, Op, Shape, Side, Window};
+use crate::graph::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Shape, Side, Window};
 
 /// What the names of its nodes begin with.
 const NAME: &str = "auxiliary";
@@ -45,7 +44,7 @@ pub(super) fn with_auxiliary(graph: &Graph, weight: Option<f64>) -> Result<(Grap
         ("mean", Op::GlobalAvgPool),
         ("linear", Op::Linear { out_features: graph.output_shape().elements(), bias: true }),
     ];
-    let (mut builder, _) = rebuilt(graph, graph.output())?;
+    let mut builder = GraphBuilder::from(graph.clone());
     for (name, op) in layers {
         at = builder.push(format!("{NAME}.{name}"), op, &[at])?;
     }

@@ -3,15 +3,15 @@
 use crate::graph::{Graph, GraphBuilder, GraphError, NodeId, Op};
 use crate::network::{Weights, WeightsError};
 
-/// The graph up to its logits: without the softmax that it may end with.
+/// The graph without the softmax that it may end with: its logits.
 ///
 /// # Errors
 /// Never for a graph that is well formed.
 pub fn logits(graph: &Graph) -> Result<Graph, GraphError> {
-    match graph.node(graph.output()).op {
-        Op::Softmax => Ok(rebuilt(graph, graph.node(graph.output()).inputs[0])?.1),
-        _ => Ok(graph.clone()),
-    }
+    graph.with_operators(|id| match graph.node(id).op {
+        Op::Softmax if id == graph.output() => None,
+        op => Some(op),
+    })
 }
 
 /// The graph with a softmax behind it, if it has none.
@@ -22,21 +22,9 @@ pub fn with_softmax(graph: &Graph) -> Result<Graph, GraphError> {
     if graph.node(graph.output()).op == Op::Softmax {
         return Ok(graph.clone());
     }
-    let (mut builder, _) = rebuilt(graph, graph.output())?;
+    let mut builder = GraphBuilder::from(graph.clone());
     let output = builder.push("probabilities", Op::Softmax, &[graph.output()])?;
     Ok(builder.finish(output))
-}
-
-/// The nodes up to `output`, as a builder that can go on and as a graph.
-pub(super) fn rebuilt(graph: &Graph, output: NodeId) -> Result<(GraphBuilder, Graph), GraphError> {
-    let build = || -> Result<GraphBuilder, GraphError> {
-        let mut builder = GraphBuilder::new(graph.input_shape());
-        for node in &graph.nodes()[1..=output.index()] {
-            builder.push(node.name.clone(), node.op, &node.inputs)?;
-        }
-        Ok(builder)
-    };
-    Ok((build()?, build()?.finish(output)))
 }
 
 /// Weights that make all logits of `graph` `factor` times as large: those of its last layer, scaled. None where what

@@ -64,20 +64,19 @@ impl Cells {
     }
 
     /// Pairs of inputs that a node may have, counted from 0.
-    fn pairs(&self, node: usize) -> Vec<[usize; 2]> {
-        let sources = INPUTS + node;
-        let from = |first: usize| if self.repeated_inputs { first } else { first + 1 };
-        (0..sources).flat_map(|first| (from(first)..sources).map(move |second| [first, second])).collect()
+    fn pairs(&self, node: usize) -> impl Iterator<Item = [usize; 2]> + use<> {
+        let (sources, apart) = (INPUTS + node, usize::from(!self.repeated_inputs));
+        (0..sources).flat_map(move |first| (first + apart..sources).map(move |second| [first, second]))
     }
 
     /// Choices of one cell. What cannot be chosen is no decision.
     fn cell_choices(&self) -> Vec<usize> {
-        let of_node = |node: usize| [self.pairs(node).len(), self.operators.len(), self.operators.len()];
+        let of_node = |node: usize| [self.pairs(node).count(), self.operators.len(), self.operators.len()];
         (0..self.nodes).flat_map(of_node).enumerate().filter_map(|(at, choices)| is_gene(at, choices)).collect()
     }
 
     pub(super) fn choices(&self, networks: &Networks) -> Result<Vec<usize>, String> {
-        if self.nodes == 0 || self.pairs(self.nodes - 1).len() > MOST_CHOICES {
+        if self.nodes == 0 || self.pairs(self.nodes - 1).count() > MOST_CHOICES {
             return Err(format!("`cells.nodes`: {}, expected 1 or more, and {MOST_CHOICES} pairs at most", self.nodes));
         }
         for (name, size) in [("full", &networks.full), ("probe", &networks.probe), ("thin", &networks.thin)] {
@@ -91,7 +90,7 @@ impl Cells {
     pub(super) fn decisions(&self) -> Vec<Decision> {
         let of_node = |cell: &str, node: usize| {
             let name = |of: &str| format!("{cell}.{}.{of}", node + 1);
-            let pairs = self.pairs(node).into_iter().map(|[first, second]| format!("{first}+{second}"));
+            let pairs = self.pairs(node).map(|[first, second]| format!("{first}+{second}"));
             let inputs = Decision { name: name("inputs"), choices: pairs.collect() };
             [inputs, self.operators.decision(name("first")), self.operators.decision(name("second"))]
         };
@@ -108,8 +107,9 @@ impl Cells {
         let mut gene = move || genes.next().expect("a genotype has a gene for each decision");
         [(); 2].map(|()| {
             let mut node = |node: usize| {
-                let pairs = self.pairs(node);
-                let [first, second] = pairs[if pairs.len() > 1 { usize::from(gene()) } else { 0 }];
+                let is_chosen = self.pairs(node).nth(1).is_some();
+                let place = if is_chosen { usize::from(gene()) } else { 0 };
+                let [first, second] = self.pairs(node).nth(place).expect("a gene is one of the choices");
                 [(gene(), first), (gene(), second)]
             };
             (0..self.nodes).map(&mut node).collect()
@@ -127,14 +127,13 @@ impl Cells {
                 let [(first, from), (second, other)] = *node;
                 let ordered =
                     if from <= other { [(first, from), (second, other)] } else { [(second, other), (first, from)] };
-                let pairs = self.pairs(at);
                 let pair = ordered.map(|(_, source)| source);
-                let place = pairs.iter().position(|known| *known == pair).ok_or_else(|| {
+                let place = self.pairs(at).position(|known| known == pair).ok_or_else(|| {
                     let kind = if self.repeated_inputs { "two" } else { "two different" };
                     let most = INPUTS + at - 1;
                     format!("{name}: node {}: inputs {from} and {other}, expected {kind} of 0 to {most}", at + 1)
                 })?;
-                genes.extend((pairs.len() > 1).then_some(place as u8));
+                genes.extend((self.pairs(at).count() > 1).then_some(place as u8));
                 genes.extend(ordered.map(|(operator, _)| operator));
             }
         }
@@ -202,13 +201,14 @@ impl Cells {
             nodes.push(block::lower(builder, layers, &scope, &format!("{name}.input{at}"), input)?);
         }
         for (at, node) in cell.iter().enumerate() {
+            let name = format!("{name}.node{}", at + 1);
             let mut terms = vec![];
             for (side, &(operator, source)) in ["first", "second"].iter().zip(node) {
                 let scope = Scope { stride: if source < INPUTS { edge.stride } else { 1 }, ..*edge };
-                let prefix = format!("{name}.node{}.{side}.{}", at + 1, self.operators.name(operator));
+                let prefix = [&name, ".", side, ".", self.operators.name(operator)].concat();
                 terms.push(block::lower(builder, self.operators.layers(operator), &scope, &prefix, nodes[source])?);
             }
-            nodes.push(builder.push(format!("{name}.node{}", at + 1), Op::Add, &terms)?);
+            nodes.push(builder.push(name, Op::Add, &terms)?);
         }
         let results: Vec<NodeId> = self.output(cell).into_iter().map(|node| nodes[node]).collect();
         match results[..] {

@@ -55,17 +55,6 @@ fn genes_of_absent_layers_do_not_count() {
     }
 }
 
-/// Ids stand in stores and tables, so they stay.
-#[test]
-fn ids_stay() {
-    let check = |space: &str, arch: &str, expected: &str| {
-        let space = SearchSpace::open(space).unwrap();
-        assert_eq!(space.id(&space.parse_arch(arch).unwrap()).unwrap().as_str(), expected, "{arch}");
-    };
-    check("mobilenet-v3", "2:3,3-3,3/2:3,3-3,3/2:3,3-3,3/2:3,3-3,3/2:3,3-3,3", "2b7ac0d1a3c31254");
-    check("resnet", "basic/2,1,1/2,1,1/2,1,1/2,1,1", "e046feba521acd4b");
-}
-
 /// Each layer is a part that has a precision, also where few architectures have it.
 #[test]
 fn precisions_of_layers() {
