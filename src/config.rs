@@ -11,7 +11,7 @@ use crate::plugin::{Options, PluginSection};
 use crate::quality::QualitySection;
 use crate::quantize::{Activations, RangeMethod};
 use crate::sampler::SamplerOptions;
-use crate::space::{NetworkChanges, Precision as LayerPrecision};
+use crate::space::{Precision as LayerPrecision, SpaceSection};
 use crate::train::TrainOptions;
 use crate::yaml::{self, YamlError};
 use serde::{Deserialize, Serialize};
@@ -105,20 +105,6 @@ impl Default for QuantizationSection {
             reduce_range: false,
         }
     }
-}
-
-/// The search space, and the size of its full network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SpaceSection {
-    /// A space that comes with Tegu, the path of a YAML file, or a plugin by its name or path.
-    pub name: String,
-    /// What is changed about a plugin's options.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub options: Options,
-    /// What is changed about the full network.
-    #[serde(default)]
-    pub network: NetworkChanges,
 }
 
 /// One thing that is optimised.

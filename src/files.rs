@@ -34,6 +34,12 @@ pub(crate) fn remove_drafts(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// A file of this name in `folder`, if there is one; else the name as it is.
+pub(crate) fn beside(folder: &Path, name: &str) -> String {
+    let path = folder.join(name);
+    if path.is_file() { path.to_string_lossy().into_owned() } else { name.to_owned() }
+}
+
 /// Tegu's own folder: `TEGU_HOME`, else `tegu` in the platform's folder of application data.
 pub fn tegu_home() -> PathBuf {
     let home = || path_variable("HOME").unwrap_or_else(|| PathBuf::from("."));

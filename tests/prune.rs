@@ -6,7 +6,6 @@ use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use tegu::foreign::Pretrained;
 use tegu::graph::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Role, Shape, Window};
 use tegu::network::{Gradients, Mode, Weights, forward};
 use tegu::onnx::{Batch, ExportOptions, Metadata, export};
@@ -436,90 +435,4 @@ fn a_wrong_choice_is_named() {
     let unknown = serde_json::json!({"widths": {"iner": {"channels": 1}}});
     check(unknown, "no group `iner`; did you mean `inner`?");
     check(serde_json::json!({"removed": ["stem"]}), "no block `stem`");
-}
-
-/// Two residual blocks, the second behind the first, which the stem's channels go through.
-fn blocks() -> Graph {
-    let mut net = Net::new(3, 16);
-    let input = net.0.input();
-    let mut at = net.conv("stem", 8, 3, 1, input);
-    for block in ["first", "second"] {
-        let inner = net.conv(&format!("{block}.inner"), 6, 3, 1, at);
-        let relu = net.op(&format!("{block}.relu"), Op::Activation(Activation::Relu), &[inner]);
-        let outer = net.conv(&format!("{block}.outer"), 8, 3, 1, relu);
-        at = net.op(&format!("{block}.sum"), Op::Add, &[outer, at]);
-    }
-    net.head(at, 5)
-}
-
-fn around(from_onnx: &str) -> Result<SearchSpace, String> {
-    let text = format!("name: mine\ndescription: what is left of it\nfrom_onnx: {from_onnx}\n");
-    let graph = blocks();
-    let weights = common::weights(&graph, 1);
-    let read = |path: &std::path::Path, _| {
-        assert_eq!(path, std::path::Path::new("folder/m.onnx"));
-        Ok(Pretrained { graph, weights, sha256: "abc".to_owned(), normalisation: None })
-    };
-    SearchSpace::around(&text, std::path::Path::new("folder/mine.yaml"), read).map_err(|error| error.to_string())
-}
-
-#[test]
-fn a_space_around_a_network() {
-    let space = around("{model: m.onnx, widths: [0.25, 0.5, 1], blocks: true, resolution: [12, 16]}").unwrap();
-    let names: Vec<String> = space.decisions().into_iter().map(|decision| decision.name).collect();
-    assert_eq!(names, ["stem", "first.inner", "second.inner", "first.sum", "second.sum", "resolution"]);
-    assert_eq!(space.choices(), [3, 3, 3, 2, 2, 2]);
-    let (graph, seed) = (blocks(), (tegu::network::Init::TorchDefault, 0));
-    let weights = common::weights(&graph, 1);
-    let lowered = |arch: &str| {
-        let genotype = space.parse_arch(arch).unwrap();
-        assert_eq!(space.arch(&genotype), arch);
-        let graph = space.lower(&genotype, Scale::Full).unwrap();
-        let its = space.weights(&genotype, &graph, seed, &Device::Cpu).unwrap();
-        (genotype, graph, its)
-    };
-    let (_, whole, its) = lowered("1,1,1,keep,keep,16");
-    assert_eq!(whole, graph);
-    assert_eq!(its.sha256().unwrap(), weights.sha256().unwrap());
-    let (_, small, its) = lowered("0.5,0.25,1,keep,remove,12");
-    assert_eq!(small.input_shape(), Shape::map(3, 12, 12));
-    let widths = [("stem", 4), ("first.inner", 2)].map(|(name, width)| (name.to_owned(), Width::Channels(width)));
-    let choice = Choice { widths: widths.into(), removed: ["second.sum".into()].into() };
-    let prunable = Prunable::new(graph, &weights, Importance::L1).unwrap();
-    let (expected, by_hand) = prunable.prune(&weights, &choice).unwrap();
-    assert_eq!(small, at_input(&expected, [3, 12, 12]).unwrap());
-    assert_eq!(its.sha256().unwrap(), by_hand.sha256().unwrap());
-    // Of other graphs, weights are drawn.
-    let (genotype, ..) = lowered("0.5,0.25,1,keep,remove,12");
-    let probe = space.lower(&genotype, Scale::Probe).unwrap();
-    let drawn = Weights::random(&probe, seed.0, seed.1, &Device::Cpu).unwrap();
-    let its = space.weights(&genotype, &probe, seed, &Device::Cpu).unwrap();
-    assert_eq!(its.sha256().unwrap(), drawn.sha256().unwrap());
-
-    // Widths inside of a removed block don't count. Blocks of equal graphs have other weights and so other ids.
-    let id = |arch: &str| space.id(&space.parse_arch(arch).unwrap()).unwrap();
-    assert_eq!(id("1,1,0.5,keep,remove,16"), id("1,1,1,keep,remove,16"));
-    assert_ne!(id("1,1,1,remove,keep,16"), id("1,1,1,keep,remove,16"));
-    assert_ne!(id("1,1,1,keep,keep,16"), id("1,1,1,keep,keep,12"));
-    let ids: HashSet<String> = space.enumerate().map(|genotype| space.id(&genotype).unwrap().to_string()).collect();
-    // Widths of the stem, inputs, and for each block that it is gone or of one width.
-    assert_eq!(ids.len(), 3 * 2 * 4 * 4);
-    assert_eq!(space.enumerate().count(), ids.len());
-    assert_eq!(space.size(), ids.len() as f64);
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
-    for _ in 0..200 {
-        let genotype = space.sample(&mut rng);
-        assert_eq!(space.canonical(&genotype), genotype);
-        for scale in [Scale::Full, Scale::Probe, Scale::Thin] {
-            assert!(space.lower(&genotype, scale).unwrap().live().is_ok());
-        }
-    }
-
-    let wrong = |from: &str, expected: &str| {
-        let error = around(from).unwrap_err();
-        assert!(error.contains(expected), "{error}");
-    };
-    wrong("{model: m.onnx}", "from_onnx: nothing to choose");
-    wrong("{model: m.onnx, widths: [0, 1]}", "from_onnx: widths: [0.0, 1.0], expected different numbers above 0");
-    wrong("{model: m.onnx, width: [1]}", "width");
 }

@@ -58,7 +58,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             let weights = Weights::load(&live, path, &cpu);
             (weights.map_err(|error| input_error(format!("{}: {error}", path.display())))?, None)
         }
-        None => (space.weights(&genotype, &live, (Init::default(), args.seed), &cpu)?, Some(args.seed)),
+        None => {
+            let drawn = (!space.is_pretrained()).then_some(args.seed);
+            (space.weights(&genotype, &live, (Init::default(), args.seed), &cpu)?, drawn)
+        }
     };
     let metadata = Metadata {
         space: Some(space.name.clone()),

@@ -8,6 +8,7 @@
 //! what augmentation mixes, and training samples that are copies of test samples are left out.
 
 mod augmentation;
+mod calibration;
 mod loader;
 mod normalisation;
 mod read;
@@ -16,6 +17,7 @@ mod samples;
 mod split;
 
 pub use augmentation::Augmentation;
+pub use calibration::Calibration;
 pub use loader::{Batch, Batches, Loader, LoaderOptions};
 pub use normalisation::{NORMALISATION_KEY, Normalisation};
 pub use read::{Kind, ReadOptions, is_generated};

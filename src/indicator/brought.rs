@@ -1,7 +1,7 @@
 //! What networks that come with weights are looked at with: a calibration set, and the whole model as their teacher.
 
+use super::batches::Batches;
 use super::diswot::Teacher;
-use super::probe::Batches;
 use super::{IndicatorError, Settings};
 use crate::graph::Graph;
 use crate::network::Weights;

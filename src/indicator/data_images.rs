@@ -1,7 +1,7 @@
 //! Probe images from a data set: of its training part alone, the same number of each class, in a seeded order.
 
 use super::Images;
-use crate::data::{DataError, DataSet, Normalisation, ReadOptions, SplitOptions};
+use crate::data::{Calibration, DataError, DataSet, ReadOptions, SplitOptions};
 use crate::space::{Scale, SearchSpace};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,17 +21,6 @@ pub struct ProbeData {
     /// By the size that networks take.
     #[serde(skip)]
     calibration: Arc<BTreeMap<[usize; 2], Calibration>>,
-}
-
-/// Samples as a model that knows them takes them.
-#[derive(Debug)]
-pub(super) struct Calibration {
-    /// Channels, height and width.
-    pub(super) shape: [usize; 3],
-    /// Normalised, one behind the other.
-    pub(super) values: Vec<f32>,
-    /// The samples' classes.
-    pub(super) labels: Vec<usize>,
 }
 
 impl PartialEq for ProbeData {
@@ -86,24 +75,9 @@ impl ProbeData {
         let [channels, height, width] = space.network(Scale::Full).input;
         let chosen = space.resolutions().iter().map(|&side| [side, side]);
         let mut calibration = BTreeMap::new();
-        for size in chosen.chain([[height, width]]) {
-            let set = DataSet::open(path, &ReadOptions { size: Some(size), ..ReadOptions::default() })?;
-            let shape = set.shape();
-            if shape[0] != channels {
-                let reason =
-                    format!("samples have {} channels, expected the {channels} of the model's inputs", shape[0]);
-                return Err(DataError::Option { field: "calibration", reason });
-            }
-            let train = set.split(&SplitOptions { validation: 0.0, test: 0.0, seed: 0 })?.train;
-            let normalisation = space.normalisation().cloned().unwrap_or_else(|| Normalisation::fit(&train));
-            let indices = train.in_turns(count, 0);
-            let mut values = vec![0.0; indices.len() * train.samples().elements()];
-            for (&index, sample) in indices.iter().zip(values.chunks_exact_mut(train.samples().elements())) {
-                train.samples().write(index as usize, sample);
-                normalisation.apply(sample);
-            }
-            let labels = indices.iter().map(|&index| train.samples().labels()[index as usize] as usize).collect();
-            calibration.insert(size, Calibration { shape, values, labels });
+        for [height, width] in chosen.chain([[height, width]]) {
+            let samples = Calibration::read(path, [channels, height, width], count, space.normalisation())?;
+            calibration.insert([height, width], samples);
         }
         Ok(Self { calibration: Arc::new(calibration), ..self })
     }

@@ -1,6 +1,7 @@
 //! Training-free scores of a candidate, one file an indicator.
 
 mod batch;
+mod batches;
 mod brought;
 mod calibration_accuracy;
 mod conv_layers;

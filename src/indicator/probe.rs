@@ -4,6 +4,7 @@
 //! network of one candidate; what several indicators need of it is computed once. Runs come one after the other, so
 //! that only one network's activations are held.
 
+use super::batches::{Batches, PATCHES, derive, fits, patches};
 use super::brought::Brought;
 use super::diswot::Teacher;
 use super::jacov::input_correlations;
@@ -11,14 +12,14 @@ use super::linear_regions::count;
 use super::loss::{LossGradients, loss_gradients};
 use super::ntk::{Ntk, ntk};
 use super::signs::Signs;
-use super::{IndicatorError, ProbeData, Settings, View, spectrum};
+use super::{IndicatorError, Settings, View, spectrum};
 use crate::genotype::Genotype;
 use crate::graph::Graph;
 use crate::network::{self, Activations, Weights};
 use crate::space::{NetworkSize, Scale, SearchSpace};
 use candle_core::{Device, Tensor};
 use nalgebra::DMatrix;
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -36,13 +37,6 @@ pub struct Probes {
     /// Where the space's networks come with weights, and there is data.
     brought: Option<Arc<Brought>>,
     stacks: bool,
-}
-
-/// Two batches.
-#[derive(Clone, Debug)]
-pub(super) struct Batches {
-    pub(super) images: [Tensor; 2],
-    pub(super) labels: [Vec<usize>; 2],
 }
 
 /// One network of one candidate.
@@ -203,78 +197,6 @@ impl Probes {
         }
         Ok(brought.teacher.get())
     }
-}
-
-impl Batches {
-    fn draw(
-        size: &NetworkSize,
-        batch: usize,
-        settings: &Settings,
-        seed: u64,
-        device: &Device,
-    ) -> Result<Self, IndicatorError> {
-        let [channels, height, width] = size.input;
-        if let Some(data) = &settings.data {
-            // One draw, so that the batches share no image.
-            let (values, labels) = data.draw(2 * batch, size.input, size.classes, derive(seed, 0));
-            let images = Tensor::from_vec(values, (2 * batch, channels, height, width), device)?;
-            let images = [images.narrow(0, 0, batch)?, images.narrow(0, batch, batch)?.contiguous()?];
-            return Ok(Self { images, labels: [labels[..batch].to_vec(), labels[batch..].to_vec()] });
-        }
-        let draw = |which: u64| -> Result<Tensor, IndicatorError> {
-            let values = settings.images.draw(batch, size.input, derive(seed, which));
-            Ok(Tensor::from_vec(values, (batch, channels, height, width), device)?)
-        };
-        let mut rng = ChaCha8Rng::seed_from_u64(derive(seed, 2));
-        let mut labels = || (0..batch).map(|_| rng.random_range(0..size.classes)).collect::<Vec<_>>();
-        Ok(Self { labels: [labels(), labels()], images: [draw(0)?, draw(1)?] })
-    }
-}
-
-/// Checks that batches of all views can be made of the data.
-fn fits(data: &ProbeData, sizes: &[NetworkSize; View::ALL.len()]) -> Result<(), IndicatorError> {
-    let unfit = |reason: String| Err(IndicatorError::Unfit { indicator: "indicators.data", reason });
-    if !data.is_at_hand() {
-        return unfit("the settings are of a record, expected data that was read".to_owned());
-    }
-    let [height, width] = data.size();
-    for view in [View::Kernel, View::Features] {
-        let [_, rows, columns] = sizes[view as usize].input;
-        if [rows, columns] != [height, width] {
-            return unfit(format!("images were resized to {height}×{width}, the networks take {rows}×{columns}"));
-        }
-    }
-    let [_, rows, columns] = sizes[View::Regions as usize].input;
-    if rows > height || columns > width {
-        return unfit(format!("images are {height}×{width}, too small for patches of {rows}×{columns}"));
-    }
-    Ok(())
-}
-
-/// Batches of the images that regions are counted with.
-const PATCH_BATCHES: usize = 3;
-/// Images of one such batch.
-const PATCHES: usize = 1000;
-
-fn patches(input: [usize; 3], settings: &Settings, seed: u64, device: &Device) -> Result<Vec<Tensor>, IndicatorError> {
-    let [channels, height, width] = input;
-    let batch = |number: u64| {
-        let seed = derive(seed, number);
-        let values = match &settings.data {
-            Some(data) => data.draw_patches(PATCHES, input, seed),
-            None => settings.images.draw_patches(PATCHES, input, seed),
-        };
-        Ok(Tensor::from_vec(values, (PATCHES, channels, height, width), device)?)
-    };
-    (0..PATCH_BATCHES as u64).map(batch).collect()
-}
-
-/// A seed of its own for each purpose (SplitMix64, Steele et al. 2014).
-fn derive(seed: u64, purpose: u64) -> u64 {
-    let mut z = seed.wrapping_add(purpose.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// Purposes from here on are the networks' weights and, behind [`RUNS`] more, their other draws.

@@ -9,7 +9,7 @@ use crate::objective::count;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 /// Draws among which one is to keep to the constraints.
@@ -25,11 +25,23 @@ const QUANTITIES: [Quantity; 3] = [
 
 /// A bound of a cost.
 #[derive(Clone, Debug)]
-pub(super) struct Constraint {
+pub struct Constraint {
     text: String,
     quantity: Quantity,
     is_upper: bool,
     bound: f64,
+}
+
+impl PartialEq for Constraint {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Serialize for Constraint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
 }
 
 impl Constraint {

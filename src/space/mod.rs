@@ -23,12 +23,15 @@ mod operators;
 mod plugin;
 mod precision;
 mod pretrained;
+mod section;
 mod size;
 mod staged;
 
+pub use constraint::Constraint;
 pub use error::SpaceError;
 pub use plugin::{Mutated, Sampled, SpaceFacts};
 pub use precision::Precision;
+pub use section::{GradientSection, ImportanceSection, SpaceSection};
 pub use size::{NetworkChanges, NetworkSize, Scale};
 
 use crate::genotype::{ArchId, Genotype};
@@ -38,7 +41,6 @@ use block::{Layer, Scope};
 use cell::Cell;
 use cells::Cells;
 use chain::Chain;
-use constraint::Constraint;
 use plugin::PluginSpace;
 use precision::Precisions;
 use pretrained::Pretrained;
@@ -112,7 +114,7 @@ impl SearchSpace {
     pub fn parse(text: &str, path: &Path) -> Result<Self, SpaceError> {
         let definition: serde_json::Value = yaml::parse(text, path)?;
         if definition.get("from_onnx").is_some() {
-            return Self::from_onnx(text, path);
+            return Self::from_onnx(&yaml::parse(text, path)?, path);
         }
         let file: SpaceFile = yaml::parse(text, path)?;
         let invalid = |reason: String| SpaceError::Invalid { path: path.to_owned(), reason };

@@ -119,7 +119,7 @@ impl Candidate {
             architecture: Some(self.record.arch.clone()),
             study: Some(plan.config.study.clone()),
             trial: Some(self.record.number),
-            seed: Some(plan.config.seed),
+            seed: (!plan.space.is_pretrained()).then_some(plan.config.seed),
             // Figures of plugins are of the file itself, which is the same whenever it is written.
             indicators: self.values.iter().filter(|(name, _)| !plan.is_figure(name)).map(owned).collect(),
             ..Metadata::new()

@@ -6,17 +6,17 @@ use super::plugin::{PlannedFigure, PluginIdentity, device_plugin, sampler_plugin
 use super::store::Store;
 use super::{LATENCY, StudyError};
 use crate::config::{
-    ControlSection, DeviceSection, LatencySection, LatencySource, ObjectiveSection, ScoringSection, SpaceSection,
-    StudyConfig,
+    ControlSection, DeviceSection, LatencySection, LatencySource, ObjectiveSection, ScoringSection, StudyConfig,
 };
 use crate::device::{self, HardwareProfile, Location, OpenOptions};
+use crate::files::beside;
 use crate::indicator::Settings;
 use crate::lut::LatencyTable;
 use crate::objective::{Direction, Objective, Objectives};
 use crate::onnx::Precision;
 use crate::quality::Recipe;
 use crate::sampler::{Draw, GeneSpace, Mutate, Problem, ProblemNames, Sampler, SamplerError, SamplerOptions};
-use crate::space::SearchSpace;
+use crate::space::{SearchSpace, SpaceSection};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,8 +114,7 @@ impl Plan {
         if config.study.is_empty() || config.study.contains(['/', '\\']) || config.study.starts_with('.') {
             return Err(wrong(format!("study: `{}` can't be the name of a folder", config.study)));
         }
-        let mut space = SearchSpace::open_with(&beside(folder, &config.space.name), &config.space.options, &[folder])?
-            .with_network(&config.space.network)?;
+        let mut space = config.space.open(folder)?;
         if let Some(section) = &config.quantization {
             let choices = section.layers.clone();
             space = space.with_precisions(choices).map_err(|error| wrong(format!("quantization.layers: {error}")))?;
@@ -431,10 +430,4 @@ fn predictor(
 
 fn bounded(name: &str, at_most: Option<f64>) -> Objective {
     Objective { at_most, ..Objective::new(name, Direction::Minimize) }
-}
-
-/// A file of this name beside the config, if there is one; else the name as it is.
-fn beside(folder: &Path, name: &str) -> String {
-    let path = folder.join(name);
-    if path.is_file() { path.to_string_lossy().into_owned() } else { name.to_owned() }
 }
