@@ -43,7 +43,7 @@ fn a_config_that_is_refused_names_file_line_field_and_what_was_meant() {
         "batch: 4",
         "dta: nosuch",
         "bad.yaml:4:14: indicators: unknown field `dta`, expected one of `mode`, `batch`, `networks`, `init`, \
-        `images`, `data`, `memory_mib`; did you mean `data`?",
+        `images`, `data`, `calibration`, `memory_mib`; did you mean `data`?",
     );
     check("population: 6", "population: 0", "bad.yaml: search.sampler: population is 0: expected 2 or more");
     check(

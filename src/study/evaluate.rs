@@ -74,7 +74,9 @@ impl<'a> Evaluator<'a> {
         let Some(sample) = reference(plan, store, &scoring, observer)? else { return Ok(None) };
         let quality = Quality::new(&plan.recipe, &sample);
         store.put_fact("quality", &QualityFacts::new(plan.recipe.name, &quality))?;
-        let indicators = indicator::distinct(indicator::teg().into_iter().chain(quality.indicators()));
+        // Parts of a trained model are judged by its weights: that a small probe's drawn ones are singular is nothing against them.
+        let teg = indicator::teg().into_iter().filter(|_| !plan.space.is_pretrained());
+        let indicators = indicator::distinct(teg.chain(quality.indicators()));
         let models = folder.join(MODELS);
         Ok(Some(Self { plan, store, models, options, scoring, quality, indicators, latencies, accuracies }))
     }
