@@ -45,4 +45,15 @@ impl Calibration {
         let labels = indices.iter().map(|&index| samples.labels()[index as usize] as usize).collect();
         Ok(Self { shape, values, labels, sha256: set.sha256().to_owned() })
     }
+
+    /// Says whether a model that tells so many classes apart can be right.
+    ///
+    /// # Errors
+    /// If a sample is of a class that it does not know.
+    pub fn check_classes(&self, classes: usize) -> Result<(), String> {
+        match self.labels.iter().find(|&&label| label >= classes) {
+            Some(class) => Err(format!("a sample is of class {class}, the model tells {classes} apart")),
+            None => Ok(()),
+        }
+    }
 }

@@ -30,10 +30,8 @@ impl Brought {
         let classes = graph.output_shape().elements();
         let mut batches = BTreeMap::new();
         for calibration in data.calibration().values() {
-            if let Some(class) = calibration.labels.iter().find(|&&label| label >= classes) {
-                let reason = format!("a sample is of class {class}, the model tells {classes} apart");
-                return Err(IndicatorError::Unfit { indicator: "indicators.data", reason });
-            }
+            let unfit = |reason| IndicatorError::Unfit { indicator: "indicators.data", reason };
+            calibration.check_classes(classes).map_err(unfit)?;
             let [channels, height, width] = calibration.shape;
             let count = calibration.labels.len();
             let all = Tensor::from_slice(&calibration.values, (count, channels, height, width), device)?;

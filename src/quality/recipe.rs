@@ -102,11 +102,6 @@ fn named<'a>(terms: impl Iterator<Item = (&'a str, f64)>) -> Result<Vec<(&'stati
 }
 
 impl Recipe {
-    /// The TEG three, which every report shows, and those that the recipe needs.
-    pub fn with_teg(&self) -> Vec<&'static dyn Indicator> {
-        indicator::distinct(indicator::teg().into_iter().chain(self.indicators()))
-    }
-
     /// The indicators that it needs.
     pub fn indicators(&self) -> Vec<&'static dyn Indicator> {
         self.terms.iter().map(|(indicator, _)| *indicator).collect()

@@ -19,7 +19,7 @@ use super::{MODELS, Plan, Source, StudyError};
 use crate::config::LatencySource;
 use crate::device::OpenOptions;
 use crate::genotype::{ArchId, Genotype};
-use crate::indicator::{self, Indicator};
+use crate::indicator::Indicator;
 use crate::objective::ObjectiveVector;
 use crate::pareto::{ParetoFront, dominates};
 use crate::quality::{Quality, QualityFacts};
@@ -74,9 +74,7 @@ impl<'a> Evaluator<'a> {
         let Some(sample) = reference(plan, store, &scoring, observer)? else { return Ok(None) };
         let quality = Quality::new(&plan.recipe, &sample);
         store.put_fact("quality", &QualityFacts::new(plan.recipe.name, &quality))?;
-        // Parts of a trained model are judged by its weights: that a small probe's drawn ones are singular is nothing against them.
-        let teg = indicator::teg().into_iter().filter(|_| !plan.space.is_pretrained());
-        let indicators = indicator::distinct(teg.chain(quality.indicators()));
+        let indicators = plan.scored_by(quality.indicators());
         let models = folder.join(MODELS);
         Ok(Some(Self { plan, store, models, options, scoring, quality, indicators, latencies, accuracies }))
     }

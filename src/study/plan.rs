@@ -10,7 +10,7 @@ use crate::config::{
 };
 use crate::device::{self, HardwareProfile, Location, OpenOptions};
 use crate::files::beside;
-use crate::indicator::Settings;
+use crate::indicator::{self, Indicator, Settings};
 use crate::lut::LatencyTable;
 use crate::objective::{Direction, Objective, Objectives};
 use crate::onnx::Precision;
@@ -262,6 +262,13 @@ impl Plan {
     /// The element type of the models, which is the same for all devices.
     pub fn precision(&self) -> Precision {
         self.devices.first().map_or(Precision::default(), |device| device.profile.precision)
+    }
+
+    /// What architectures are scored by: the TEG three, which every report shows, and what is `needed`. Parts of a trained model are judged by
+    /// its weights: that a small probe's drawn ones are singular is nothing against them.
+    pub(super) fn scored_by(&self, needed: Vec<&'static dyn Indicator>) -> Vec<&'static dyn Indicator> {
+        let shown = indicator::teg().into_iter().filter(|_| !self.space.is_pretrained());
+        indicator::distinct(shown.chain(needed))
     }
 
     /// Whether this is the name of a plugin's figure.

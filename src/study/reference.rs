@@ -28,7 +28,7 @@ pub(super) fn reference(
     let unknown: Vec<usize> = (0..sample.len()).filter(|&number| !known.contains(&(number as u64))).collect();
     let genotypes: Vec<&Genotype> = unknown.iter().map(|&number| &sample[number]).collect();
     let mut done = known.len();
-    let indicators = plan.recipe.with_teg();
+    let indicators = plan.scored_by(plan.recipe.indicators());
     let finished = scoring.each(plan, &indicators, &genotypes, observer, |index, indicators, observer| {
         let genotype = genotypes[index];
         let arch_id = space.id(genotype).expect("samplers draw living networks only");

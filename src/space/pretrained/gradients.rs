@@ -16,10 +16,7 @@ const BATCH: usize = 32;
 /// # Errors
 /// If a sample's class is none of the model's, or Candle fails.
 pub(super) fn gradients(graph: &Graph, weights: &Weights, samples: &Calibration) -> Result<Gradients, String> {
-    let classes = graph.output_shape().elements();
-    if let Some(class) = samples.labels.iter().find(|&&label| label >= classes) {
-        return Err(format!("a sample is of class {class}, the model tells {classes} apart"));
-    }
+    samples.check_classes(graph.output_shape().elements())?;
     let sum = || -> Result<Gradients, crate::network::WeightsError> {
         let [channels, height, width] = samples.shape;
         let elements = channels * height * width;

@@ -2,7 +2,7 @@
 
 use super::super::{ImportanceSection, NetworkChanges, SearchSpace, SpaceError, SpaceSection, Topology};
 use super::Pretrained;
-use crate::data::{Normalisation, located};
+use crate::data::{Normalisation, is_generated, located};
 use crate::foreign;
 use crate::genotype::Genotype;
 use crate::graph::Graph;
@@ -48,9 +48,11 @@ impl SearchSpace {
         let definition = serde_json::to_value(&said).map_err(|error| invalid(error.to_string()))?;
         // What a study keeps finds the files again, and no others.
         said.from_onnx = Some(std::path::absolute(&model).unwrap_or(model));
-        if let ImportanceSection::Gradients(of) = &mut said.importance {
+        if let ImportanceSection::Gradients(of) = &mut said.importance
+            && !is_generated(&of.data)
+        {
             let data = located(folder, &of.data);
-            of.data = if data == of.data && !data.exists() { data } else { std::path::absolute(&data).unwrap_or(data) };
+            of.data = std::path::absolute(&data).unwrap_or(data);
         }
         let text = serde_json::to_string(&said).map_err(|error| invalid(error.to_string()))?;
         let mut space = Self {

@@ -4,7 +4,6 @@ use super::super::Decision;
 use crate::graph::{Graph, NodeId};
 use crate::prune::Block;
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 /// Choices of a block, of which the first is that of a gene that does not count.
 const BLOCK: [&str; 2] = ["keep", "remove"];
@@ -136,7 +135,7 @@ impl Removal {
             Self::Stages(stages) => {
                 let mut first = 0;
                 for stage in stages {
-                    let own = range(first, stage.blocks.len());
+                    let own = first..first + stage.blocks.len();
                     let of_depth = |depth: &usize| sizes[own.clone()][..*depth].iter().product::<f64>();
                     let all: f64 = stage.depths.iter().map(of_depth).sum();
                     sizes[blocks.len()] *= all;
@@ -146,8 +145,4 @@ impl Removal {
         }
         sizes[blocks.len()]
     }
-}
-
-fn range(first: usize, count: usize) -> Range<usize> {
-    first..first + count
 }
