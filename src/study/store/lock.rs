@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Held while the study is written to.
 #[derive(Debug)]
 pub struct StudyLock {
-    _file: File,
+    file: File,
 }
 
 impl StudyLock {
@@ -31,7 +31,16 @@ impl StudyLock {
         }
         file.set_len(0).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for StudyLock {
+    /// Closing alone would not do: a process that this one is just starting has a copy of the file until it runs its
+    /// program, and the lock would last until then.
+    fn drop(&mut self) {
+        // What could fail here is freed by the file's end.
+        let _ = self.file.unlock();
     }
 }
 
@@ -46,4 +55,21 @@ fn owner(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_being_started_does_not_keep_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let study = folder.path().join("study.sqlite");
+        let lock = StudyLock::take(&study).unwrap();
+        // What a fork has until its exec.
+        let _copy = lock.file.try_clone().unwrap();
+        assert!(matches!(StudyLock::take(&study), Err(StoreError::InUse { .. })));
+        drop(lock);
+        StudyLock::take(&study).unwrap();
+    }
 }
