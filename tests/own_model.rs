@@ -4,7 +4,7 @@ mod common;
 #[path = "common/stripes.rs"]
 mod stripes;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ use tegu::data::Calibration;
 use tegu::foreign::{self, Pretrained};
 use tegu::graph::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Shape, Window};
 use tegu::indicator::{Probes, Score, SettingsSection, named, score};
-use tegu::network::Weights;
+use tegu::network::{Mode, Weights, forward};
 use tegu::prune::{Choice, Importance, Prunable, Width, at_input};
 use tegu::runtime::{NamedTensor, Runtime, SessionOptions, TractRuntime, Values};
 use tegu::space::{Scale, SearchSpace, SpaceSection};
@@ -99,13 +99,17 @@ fn a_space_around_a_network() {
     assert_eq!(space.enumerate().count(), ids.len());
     assert_eq!(space.size(), ids.len() as f64);
     let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut wholes = 0;
     for _ in 0..200 {
         let genotype = space.sample(&mut rng);
         assert_eq!(space.canonical(&genotype), genotype);
+        wholes += usize::from(space.arch(&genotype).starts_with("1,1,1,keep,keep"));
         for scale in [Scale::Full, Scale::Probe, Scale::Thin] {
             assert!(space.lower(&genotype, scale).unwrap().live().is_ok());
         }
     }
+    // Uniform genes would give 2 of 200 on average.
+    assert!((10..60).contains(&wholes), "{wholes} of 200 draws leave all channels and blocks");
 }
 
 #[test]
@@ -173,11 +177,13 @@ staged:
 head: [global_avg_pool, linear: {features: classes}]
 ";
 
+const FROM: &str =
+    "{from_onnx: m.onnx, widths: [0.25, 0.5, 1], depths: [0, 1, 3], importance: {gradients: {data: data}}}";
+
 /// What is searched, from the model that was trained before.
 const STUDY: &str = "\
 study: own
 seed: 2
-space: {from_onnx: m.onnx, widths: [0.25, 0.5, 1], depths: [0, 1, 3], importance: {gradients: {data: data}}}
 indicators: {batch: 16, networks: 1, data: data, calibration: 96}
 quality: {recipe: {weights: {calibration_accuracy: 1, diswot: 1}}, reference: 8}
 objectives: [quality, macs: {}]
@@ -198,14 +204,13 @@ fn from_a_model_to_a_smaller_one() {
     std::fs::create_dir(folder.join("data")).unwrap();
     write_stripes(&folder.join("data"), 256, 96);
     std::fs::write(folder.join("small.yaml"), RESNET).unwrap();
-    std::fs::write(folder.join("own.yaml"), STUDY).unwrap();
+    std::fs::write(folder.join("own.yaml"), format!("{STUDY}space: {FROM}\n")).unwrap();
     let arch = ["--space", "small.yaml", "--arch", "3:1-1-1/2:1-1"];
     let how = ["--data", "data", "--batch", "32", "--quiet"];
     tegu(folder, &[&["train"], &arch[..], &how[..], &["--epochs", "3", "-o", "m.onnx"]].concat());
 
     // The whole model's figures are those of its file, run by tract.
-    let section: SpaceSection =
-        tegu::yaml::parse(STUDY.lines().nth(2).unwrap().trim_start_matches("space: "), folder).unwrap();
+    let section: SpaceSection = tegu::yaml::parse(FROM, folder).unwrap();
     let space = section.open(folder).unwrap();
     let settings =
         SettingsSection { batch: Some(16), calibration: Some(96), data: Some("data".into()), ..Default::default() };
@@ -240,8 +245,37 @@ fn from_a_model_to_a_smaller_one() {
     assert_eq!(accuracy, right as f64 / 96.0);
     assert!(accuracy > 0.6, "{accuracy}");
     assert!(similarity.abs() < 1e-9, "{similarity}");
-    let [narrow, unlike] = figures(&of(|choices| choices.first()));
+    let smallest = of(|choices| choices.first());
+    let [narrow, unlike] = figures(&smallest);
     assert!(narrow < accuracy && unlike < -1e-3, "{narrow} {unlike}");
+
+    // With statistics of the data, the whole model is the same, and a part of it is another network.
+    let line = FROM.replace("importance", "batch_norm: {data: data}, importance");
+    let measured = tegu::yaml::parse::<SpaceSection>(&line, folder).unwrap().open(folder).unwrap();
+    let brought = |arch: &str| {
+        let genotype = measured.parse_arch(arch).unwrap();
+        let graph = measured.lower(&genotype, Scale::Full).unwrap();
+        let weights = measured.brought(&genotype, &graph).unwrap().unwrap();
+        (graph, weights)
+    };
+    let norms = |graph: &Graph| graph.nodes().iter().filter(|node| node.op == Op::BatchNorm).count();
+    let (whole, weights) = brought(&of(|choices| choices.last()));
+    assert_eq!((norms(&read.graph), norms(&whole)), (0, 12));
+    let input = Tensor::from_slice(&samples.values, (96, 1, 8, 8), &Device::Cpu).unwrap();
+    let outputs = |graph: &Graph, weights: &Weights| -> Vec<f32> {
+        forward(graph, weights, &input, Mode::Inference).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    };
+    for (found, expected) in outputs(&whole, &weights).iter().zip(outputs(&read.graph, &read.weights)) {
+        assert!((found - expected).abs() < 1e-3, "{found} is not {expected}");
+    }
+    // 128 samples were looked at, of which these are some.
+    let (part, weights) = brought(&smallest);
+    let norm = &part.nodes().iter().find(|node| node.op == Op::BatchNorm).unwrap().name;
+    let variance = weights.get(&format!("{norm}.running_var")).unwrap().to_vec1::<f32>().unwrap();
+    // The first layer's inputs are those of the whole, for which its results were scaled.
+    assert!(variance.len() == 2 && variance.iter().all(|variance| (0.99..1.01).contains(variance)), "{variance:?}");
+    let id = |space: &SearchSpace| space.id(&space.parse_arch(&smallest).unwrap()).unwrap();
+    assert!(part.output_shape() == whole.output_shape() && id(&measured) != id(&space));
 
     tegu(folder, &["search", "own.yaml", "--quiet"]);
     let report: serde_json::Value = serde_json::from_str(&tegu(folder, &["report", "runs/own", "--json"])).unwrap();

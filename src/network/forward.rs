@@ -3,7 +3,7 @@
 use super::{Weights, WeightsError, tokens};
 use crate::graph::{Activation, BATCH_NORM_EPS, Graph, Margins, NodeId, Op, Shape};
 use crate::kernels;
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 
 /// Whose statistics batch normalisation uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Activations {
 /// # Errors
 /// If a weight is missing, or Candle fails.
 pub fn forward(graph: &Graph, weights: &Weights, input: &Tensor, mode: Mode) -> Result<Tensor, WeightsError> {
-    Ok(activations(graph, weights, input, mode)?.of(graph.output()).clone())
+    forward_with(graph, weights, input, mode, |_, result| Ok(result))
 }
 
 /// Runs `graph` on `input` and keeps the results of all nodes.
@@ -54,12 +54,47 @@ pub fn activations_with(
     weights: &Weights,
     input: &Tensor,
     mode: Mode,
-    mut change: impl FnMut(NodeId, Tensor) -> Result<Tensor, candle_core::Error>,
+    change: impl FnMut(NodeId, Tensor) -> Result<Tensor, candle_core::Error>,
 ) -> Result<Activations, WeightsError> {
+    run(graph, weights, input, mode, change, |_| true)
+}
+
+/// As [`activations_with`], but gives the output alone: results are held until their last reader has them.
+///
+/// # Errors
+/// As there.
+pub(super) fn forward_with(
+    graph: &Graph,
+    weights: &Weights,
+    input: &Tensor,
+    mode: Mode,
+    change: impl FnMut(NodeId, Tensor) -> Result<Tensor, candle_core::Error>,
+) -> Result<Tensor, WeightsError> {
+    let mut all = run(graph, weights, input, mode, change, |id| id == graph.output())?;
+    Ok(all.0.swap_remove(graph.output().index()))
+}
+
+/// The results of all nodes, empty tensors in the place of those that are not to be kept.
+fn run(
+    graph: &Graph,
+    weights: &Weights,
+    input: &Tensor,
+    mode: Mode,
+    mut change: impl FnMut(NodeId, Tensor) -> Result<Tensor, candle_core::Error>,
+    is_kept: impl Fn(NodeId) -> bool,
+) -> Result<Activations, WeightsError> {
+    let mut last_reader: Vec<NodeId> = graph.ids().collect();
+    for id in graph.ids() {
+        graph.node(id).inputs.iter().for_each(|input| last_reader[input.index()] = id);
+    }
+    let nothing = Tensor::zeros(0, DType::F32, input.device())?;
     let mut all = Activations(Vec::with_capacity(graph.nodes().len()));
     for id in graph.ids() {
         let result = change(id, evaluate(graph, weights, id, input, &all, mode)?)?;
         all.0.push(result);
+        for read in graph.node(id).inputs.iter().filter(|read| last_reader[read.index()] == id && !is_kept(**read)) {
+            all.0[read.index()] = nothing.clone();
+        }
     }
     Ok(all)
 }

@@ -7,6 +7,7 @@ mod reverse;
 mod stack;
 mod tokens;
 mod training;
+mod unfold;
 mod weights;
 
 pub use device::Compute;
@@ -15,5 +16,6 @@ pub use forward::{Activations, Mode, activations, activations_with, between, for
 pub use reverse::{LayerGradient, PerSampleGradients};
 pub use stack::{LayerProducts, Member, Stack, stacked_bytes};
 pub use training::{BatchStatistics, Gradients, TrainingPass, loss_gradient};
+pub use unfold::{unfold_batch_norms, with_statistics_of};
 pub(crate) use weights::standard_normal;
 pub use weights::{Init, Weights, WeightsError};

@@ -26,12 +26,13 @@ mod pretrained;
 mod section;
 mod size;
 mod staged;
+mod variation;
 
 pub use constraint::Constraint;
 pub use error::SpaceError;
 pub use plugin::{Mutated, Sampled, SpaceFacts};
 pub use precision::Precision;
-pub use section::{GradientSection, ImportanceSection, SpaceSection};
+pub use section::{DataSection, ImportanceSection, SpaceSection};
 pub use size::{NetworkChanges, NetworkSize, Scale};
 
 use crate::genotype::{ArchId, Genotype};
@@ -44,8 +45,6 @@ use chain::Chain;
 use plugin::PluginSpace;
 use precision::Precisions;
 use pretrained::Pretrained;
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use size::Networks;
 use staged::Staged;
@@ -249,27 +248,6 @@ impl SearchSpace {
             _ => {}
         }
         Genotype::new(genes)
-    }
-
-    /// A genotype each of whose genes is drawn uniformly, or as the space's plugin draws. (Where depths are chosen, a shallow
-    /// architecture is therefore more likely than one of many equally deep ones.) Those that don't keep to the constraints are
-    /// drawn again.
-    pub fn sample(&self, rng: &mut ChaCha8Rng) -> Genotype {
-        loop {
-            let drawn = self.draw(rng);
-            if self.violation(&drawn).is_none() {
-                return drawn;
-            }
-        }
-    }
-
-    fn draw(&self, rng: &mut ChaCha8Rng) -> Genotype {
-        if self.own_variation().0
-            && let Some(drawn) = self.draw_own(rng.random())
-        {
-            return drawn;
-        }
-        self.canonical(&Genotype::new(self.choices.iter().map(|&choices| rng.random_range(0..choices) as u8).collect()))
     }
 
     /// All genotypes that keep to the constraints, in lexicographic order of their genes.

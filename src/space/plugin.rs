@@ -282,25 +282,21 @@ impl SearchSpace {
     }
 
     /// Whether the space's plugin draws by itself (capability `sample`), and whether it changes genotypes (`mutate`).
-    pub fn own_variation(&self) -> (bool, bool) {
-        match &self.topology {
-            Topology::Plugin(of) => {
-                let plugin = of.plugin();
-                (plugin.can("sample"), plugin.can("mutate"))
-            }
-            _ => (false, false),
-        }
+    pub(super) fn plugin_varies(&self) -> (bool, bool) {
+        let Topology::Plugin(of) = &self.topology else { return (false, false) };
+        let plugin = of.plugin();
+        (plugin.can("sample"), plugin.can("mutate"))
     }
 
     /// A genotype as the space's plugin draws it; none where there is none.
-    pub(crate) fn draw_own(&self, seed: u64) -> Option<Genotype> {
+    pub(super) fn draw_by_plugin(&self, seed: u64) -> Option<Genotype> {
         let Topology::Plugin(of) = &self.topology else { return None };
         let drawn: Sampled = of.vary("sample", &json!({"seed": seed, "count": 1}))?;
         of.genotype(drawn.genotypes.into_iter().next()?)
     }
 
     /// A genotype as the space's plugin changes it; none where it does not.
-    pub(crate) fn mutate_own(&self, genotype: &Genotype, seed: u64) -> Option<Genotype> {
+    pub(super) fn mutate_by_plugin(&self, genotype: &Genotype, seed: u64) -> Option<Genotype> {
         let Topology::Plugin(of) = &self.topology else { return None };
         let mutated: Mutated = of.vary("mutate", &json!({"genotype": genotype, "seed": seed}))?;
         of.genotype(mutated.genotype)

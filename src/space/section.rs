@@ -48,6 +48,10 @@ pub struct SpaceSection {
     /// Which channels stay.
     #[serde(skip_serializing_if = "is_default")]
     pub importance: ImportanceSection,
+    /// The data by which batch normalisations come back that were folded into convolutions, and all of them have their statistics measured again in each
+    /// network that is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_norm: Option<DataSection>,
     /// How its inputs are normalised, where the file does not say so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalisation: Option<Normalisation>,
@@ -67,13 +71,13 @@ pub enum ImportanceSection {
     #[default]
     Magnitude,
     /// What the loss would change by without it, to first order.
-    Gradients(GradientSection),
+    Gradients(DataSection),
 }
 
-/// Whose loss.
+/// A data set that a space looks at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GradientSection {
+pub struct DataSection {
     /// A data set, its training part alone.
     pub data: PathBuf,
     /// SHA-256 that it is to have.
@@ -108,6 +112,15 @@ impl SpaceSection {
         SearchSpace::open_with(&beside(folder, &self.name), &self.options, &[folder])?.with_network(&self.network)
     }
 
+    /// The data sets that it names, in the order of their digests in a network's id.
+    pub(super) fn data_mut(&mut self) -> impl Iterator<Item = &mut DataSection> {
+        let gradients = match &mut self.importance {
+            ImportanceSection::Gradients(of) => Some(of),
+            ImportanceSection::Magnitude => None,
+        };
+        gradients.into_iter().chain(&mut self.batch_norm)
+    }
+
     /// The first field that goes with `from_onnx` alone.
     fn around_a_model(&self) -> Option<&'static str> {
         let said = [
@@ -118,6 +131,7 @@ impl SpaceSection {
             ("resolution", !self.resolution.is_empty()),
             ("input", self.input.is_some()),
             ("importance", !is_default(&self.importance)),
+            ("batch_norm", self.batch_norm.is_some()),
             ("normalisation", self.normalisation.is_some()),
             ("sha256", self.sha256.is_some()),
             ("constraints", !self.constraints.is_empty()),

@@ -1,5 +1,6 @@
 //! The gradients of a model's loss, by which its channels are ordered.
 
+use super::samples::batches;
 use crate::data::Calibration;
 use crate::graph::{Graph, Op};
 use crate::network::{Gradients, TrainingPass, Weights, loss_gradient};
@@ -18,11 +19,8 @@ const BATCH: usize = 32;
 pub(super) fn gradients(graph: &Graph, weights: &Weights, samples: &Calibration) -> Result<Gradients, String> {
     samples.check_classes(graph.output_shape().elements())?;
     let sum = || -> Result<Gradients, crate::network::WeightsError> {
-        let [channels, height, width] = samples.shape;
-        let elements = channels * height * width;
         let mut sums = Gradients::new();
-        for (labels, values) in samples.labels.chunks(BATCH).zip(samples.values.chunks(BATCH * elements)) {
-            let input = Tensor::from_slice(values, (labels.len(), channels, height, width), &Device::Cpu)?;
+        for (labels, input) in samples.labels.chunks(BATCH).zip(batches(samples, BATCH)?) {
             let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
             let labels = Tensor::new(labels, &Device::Cpu)?;
             let pass = TrainingPass::run(graph, weights, &input, &HashMap::new())?;

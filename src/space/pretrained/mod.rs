@@ -7,9 +7,11 @@
 mod gradients;
 mod opened;
 mod removal;
+mod samples;
+mod statistics;
 
 use super::{Decision, ImportanceSection, NetworkSize, Networks, SpaceSection, listed};
-use crate::data::{Calibration, Normalisation, located};
+use crate::data::Normalisation;
 use crate::foreign;
 use crate::genotype::{ArchId, Genotype, hex};
 use crate::graph::{Graph, Shape};
@@ -17,6 +19,7 @@ use crate::network::Weights;
 use crate::prune::{Choice, Group, Importance, Prunable, PruneError, Width, at_input};
 use removal::Removal;
 use sha2::{Digest, Sha256};
+use statistics::Statistics;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,8 +33,9 @@ const SIZES: [usize; 2] = [32, 3];
 #[derive(Clone, Debug)]
 pub(super) struct Pretrained {
     network: Arc<(Prunable, Weights)>,
-    /// The file's, and the data's that channels are ordered by.
+    /// The file's, and those of the data that the section names.
     sha256: Vec<String>,
+    statistics: Option<Statistics>,
     normalisation: Option<Normalisation>,
     widths: Vec<f64>,
     removal: Removal,
@@ -62,25 +66,38 @@ impl Pretrained {
             normalisation.check(channels).map_err(|reason| format!("normalisation: {reason}"))?;
         }
         let mut sha256 = vec![sha256];
+        let (mut graph, mut weights, mut statistics) = (graph, weights, None);
+        let mut sha256_of_statistics = None;
+        if let Some(section) = &from.batch_norm {
+            let of = |reason: String| format!("batch_norm: {reason}");
+            let read = Statistics::read(section, folder, input, &resolution, normalisation.as_ref());
+            let (read, digest) = read.map_err(of)?;
+            (graph, weights) = read.unfold(&graph, &weights).map_err(|error| of(error.to_string()))?;
+            (statistics, sha256_of_statistics) = (Some(read), Some(digest));
+        }
         let prunable = match &from.importance {
             ImportanceSection::Magnitude => Prunable::new(graph, &weights, Importance::L1),
             ImportanceSection::Gradients(section) => {
                 let of = |reason: String| format!("importance.gradients: {reason}");
-                let path = located(folder, &section.data);
-                let samples = Calibration::read(&path, input, gradients::SAMPLES, normalisation.as_ref());
-                let samples = samples.map_err(|error| of(error.to_string()))?;
-                if let Some(expected) = section.sha256.as_ref().filter(|expected| **expected != samples.sha256) {
-                    let (path, found) = (path.display(), &samples.sha256);
-                    return Err(of(format!("{path}: its SHA-256 is {found}, expected {expected}")));
-                }
+                let samples = samples::read(section, folder, input, gradients::SAMPLES, normalisation.as_ref());
+                let samples = samples.map_err(of)?;
                 let gradients = gradients::gradients(&graph, &weights, &samples).map_err(of)?;
                 sha256.push(samples.sha256);
                 Prunable::new(graph, &weights, Importance::Taylor(&gradients))
             }
         };
+        sha256.extend(sha256_of_statistics);
         let prunable = prunable.map_err(|error| error.to_string())?;
         let removal = Removal::new(prunable.whole(), prunable.blocks(), from.blocks, &depths)?;
-        let made = Self { network: Arc::new((prunable, weights)), sha256, normalisation, widths, removal, resolution };
+        let made = Self {
+            network: Arc::new((prunable, weights)),
+            sha256,
+            statistics,
+            normalisation,
+            widths,
+            removal,
+            resolution,
+        };
         match made.decisions().is_empty() {
             true => Err("nothing to choose, expected `widths`, `depths`, `blocks` or `resolution`".into()),
             false => Ok(made),
@@ -127,6 +144,14 @@ impl Pretrained {
         let sizes: Vec<String> = self.resolution.iter().map(usize::to_string).collect();
         let resolution = (!sizes.is_empty()).then(|| decision("resolution", sizes));
         groups.chain(self.removal.decisions()).chain(resolution).collect()
+    }
+
+    /// For each gene the value by which most of the model stays; none for the inputs, of which no size is more.
+    pub(super) fn whole(&self) -> Vec<Option<u8>> {
+        let widest = (0..self.widths.len()).max_by(|&a, &b| self.widths[a].total_cmp(&self.widths[b]));
+        let widths = self.groups().iter().map(|_| widest.map(|at| at as u8));
+        let resolution = (!self.resolution.is_empty()).then_some(None);
+        widths.chain(self.removal.whole().into_iter().map(Some)).chain(resolution).collect()
     }
 
     pub(super) fn choices(&self) -> Vec<usize> {
@@ -190,7 +215,11 @@ impl Pretrained {
     fn weights(&self, genotype: &Genotype, graph: &Graph) -> Result<Option<Weights>, PruneError> {
         let (prunable, weights) = &*self.network;
         let (full, weights) = prunable.prune(weights, &self.choice(genotype, PARTS[0]))?;
-        Ok((full.parameters() == graph.parameters()).then_some(weights))
+        match &self.statistics {
+            _ if full.parameters() != graph.parameters() => Ok(None),
+            Some(of) => Ok(Some(of.measure(graph, &weights)?)),
+            None => Ok(Some(weights)),
+        }
     }
 
     /// The id of a canonical genotype.

@@ -1,6 +1,6 @@
 //! A space around a network that one has, and the weights that come with it.
 
-use super::super::{ImportanceSection, NetworkChanges, SearchSpace, SpaceError, SpaceSection, Topology};
+use super::super::{NetworkChanges, SearchSpace, SpaceError, SpaceSection, Topology};
 use super::Pretrained;
 use crate::data::{Normalisation, is_generated, located};
 use crate::foreign;
@@ -42,15 +42,13 @@ impl SearchSpace {
             said.name = model.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         }
         said.sha256 = pretrained.sha256.first().cloned();
-        if let ImportanceSection::Gradients(of) = &mut said.importance {
-            of.sha256 = pretrained.sha256.get(1).cloned();
+        for (of, sha256) in said.data_mut().zip(&pretrained.sha256[1..]) {
+            of.sha256 = Some(sha256.clone());
         }
         let definition = serde_json::to_value(&said).map_err(|error| invalid(error.to_string()))?;
         // What a study keeps finds the files again, and no others.
         said.from_onnx = Some(std::path::absolute(&model).unwrap_or(model));
-        if let ImportanceSection::Gradients(of) = &mut said.importance
-            && !is_generated(&of.data)
-        {
+        for of in said.data_mut().filter(|of| !is_generated(&of.data)) {
             let data = located(folder, &of.data);
             of.data = std::path::absolute(&data).unwrap_or(data);
         }

@@ -65,6 +65,16 @@ impl Removal {
         }
     }
 
+    /// The genes by which the most blocks stay.
+    pub(super) fn whole(&self) -> Vec<u8> {
+        let deepest = |stage: &Stage| (0..stage.depths.len()).max_by_key(|&at| stage.depths[at]).unwrap_or(0) as u8;
+        match self {
+            Self::None => vec![],
+            Self::Blocks(blocks) => vec![0; blocks.len()],
+            Self::Stages(stages) => stages.iter().map(deepest).collect(),
+        }
+    }
+
     /// The number of its decisions.
     pub(super) fn len(&self) -> usize {
         match self {
