@@ -85,11 +85,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         return print_json(&to_json(&space, &members, &tried));
     }
     print(format!("{}: {}", space.name, space.description))?;
-    print(format!(
-        "{} decisions, {:.4e} architectures, each choice drawn uniformly",
-        space.choices().len(),
-        space.size()
-    ))?;
+    let drawn = if space.own_variation().0 { "drawn in a way of its own" } else { "each choice drawn uniformly" };
+    print(format!("{} decisions, {:.4e} architectures, {drawn}", space.choices().len(), space.size()))?;
     space.constraints().try_for_each(|constraint| print(format!("of these, those with {constraint}")))?;
     let mut table = Table::new();
     table.set_header(["member", "id", "parameters", "MACs", "architecture"]);
