@@ -118,7 +118,7 @@ impl SpaceSection {
             ImportanceSection::Gradients(of) => Some(of),
             ImportanceSection::Magnitude => None,
         };
-        gradients.into_iter().chain(&mut self.batch_norm)
+        self.batch_norm.iter_mut().chain(gradients)
     }
 
     /// The first field that goes with `from_onnx` alone.

@@ -2,6 +2,7 @@
 
 use super::*;
 use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
 
 fn nas_bench_201() -> SearchSpace {

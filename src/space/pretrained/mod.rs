@@ -67,13 +67,13 @@ impl Pretrained {
         }
         let mut sha256 = vec![sha256];
         let (mut graph, mut weights, mut statistics) = (graph, weights, None);
-        let mut sha256_of_statistics = None;
         if let Some(section) = &from.batch_norm {
             let of = |reason: String| format!("batch_norm: {reason}");
             let read = Statistics::read(section, folder, input, &resolution, normalisation.as_ref());
             let (read, digest) = read.map_err(of)?;
+            sha256.push(digest);
             (graph, weights) = read.unfold(&graph, &weights).map_err(|error| of(error.to_string()))?;
-            (statistics, sha256_of_statistics) = (Some(read), Some(digest));
+            statistics = Some(read);
         }
         let prunable = match &from.importance {
             ImportanceSection::Magnitude => Prunable::new(graph, &weights, Importance::L1),
@@ -86,7 +86,6 @@ impl Pretrained {
                 Prunable::new(graph, &weights, Importance::Taylor(&gradients))
             }
         };
-        sha256.extend(sha256_of_statistics);
         let prunable = prunable.map_err(|error| error.to_string())?;
         let removal = Removal::new(prunable.whole(), prunable.blocks(), from.blocks, &depths)?;
         let made = Self {
