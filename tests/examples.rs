@@ -1,6 +1,6 @@
 //! The library's examples run, and print what they say. `cargo test` builds them; with `--test examples` alone, `cargo build --examples` has to.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Runs an example and looks for `expected` in what it prints.
@@ -40,4 +40,24 @@ fn a_device_of_ones_own() {
 #[test]
 fn a_sampler_of_ones_own() {
     check("own_sampler", &["seed 3, 100 trials, climber: hypervolume", "nsga2", "random"]);
+}
+
+#[test]
+fn studies_are_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let yaml = files.filter(|path| path.extension().is_some_and(|end| end == "yaml"));
+    // Others are spaces and trainings.
+    let is_study = |path: &PathBuf| std::fs::read_to_string(path).unwrap().contains("\nstudy:");
+    let studies: Vec<PathBuf> = yaml.filter(is_study).collect();
+    assert!(studies.len() > 10);
+    for path in studies {
+        let config = tegu::config::StudyConfig::read(&path).unwrap();
+        // Its folder under runs/ is as easy to find as the file.
+        assert_eq!(path.file_stem().unwrap().to_str(), Some(config.study.as_str()));
+        // What it is a space around is made by the command that the file names.
+        if config.space.from_onnx.is_none() {
+            config.space.open(&folder).unwrap();
+        }
+    }
 }
