@@ -47,7 +47,7 @@ pub fn unfold_batch_norms(graph: &Graph, weights: &Weights, batch: &Tensor) -> R
                 builder.push(node.name.as_str(), node.op, &inputs)
             }
             Op::Conv2d(conv) if bare.contains(&id) => {
-                let norm = format!("{}.batch_norm", node.name);
+                let norm = unused(graph, format!("{}.batch_norm", node.name));
                 let (weight, parameters) = normalised_layer(weights, &node.name, &moments[&id])?;
                 set(&norm, parameters);
                 tensors.insert(format!("{}.weight", node.name), weight);
@@ -56,7 +56,7 @@ pub fn unfold_batch_norms(graph: &Graph, weights: &Weights, batch: &Tensor) -> R
             }
             op => builder.push(node.name.as_str(), op, &inputs),
         };
-        places.push(place.expect("the shapes are those of a graph, and no layer's normalisation has a name yet"));
+        places.push(place.expect("the shapes are those of a graph, and names are new"));
     }
     let unfolded = builder.finish(places[graph.output().index()]);
     let weights = Weights::from_tensors(&unfolded, tensors)?;
@@ -78,6 +78,13 @@ pub fn with_statistics_of(graph: &Graph, weights: &Weights, batch: &Tensor) -> R
         measured.extend([(format!("{name}.running_mean"), mean), (format!("{name}.running_var"), variance)]);
     }
     weights.map(|name, tensor| measured.get(name).copied().unwrap_or(tensor).to_dtype(DType::F32))
+}
+
+/// A name that no node of the graph has: this one, or with a number behind it.
+fn unused(graph: &Graph, name: String) -> String {
+    let is_free = |name: &String| graph.nodes().iter().all(|node| node.name != *name);
+    let numbered = (2..).map(|count| format!("{name}.{count}"));
+    std::iter::once(name.clone()).chain(numbered).find(is_free).expect("numbers do not end")
 }
 
 fn norms(graph: &Graph) -> impl Iterator<Item = NodeId> {
@@ -160,7 +167,7 @@ mod tests {
         let sum = op("sum", Op::Add, &[depthwise, relu]);
         // One without a bias, and one with a normalisation.
         let plain = op("plain", conv(1, false), &[sum]);
-        let known = op("known", conv(1, true), &[plain]);
+        let known = op("first.batch_norm", conv(1, true), &[plain]);
         let norm = op("known.norm", Op::BatchNorm, &[known]);
         let pooled = op("pooled", Op::AvgPool(Window::new([8, 8], [8, 8], [0, 0], [1, 1])), &[norm]);
         let gate = op(
@@ -192,7 +199,7 @@ mod tests {
         let weights = Weights::random(&graph, Init::TorchDefault, 1, &Device::Cpu).unwrap();
         let (unfolded, its) = unfold_batch_norms(&graph, &weights, &batch(0)).unwrap();
         let norms = unfolded.nodes().iter().filter(|node| node.op == Op::BatchNorm).map(|node| node.name.as_str());
-        assert_eq!(norms.collect::<Vec<_>>(), ["first.batch_norm", "depthwise.batch_norm", "known.norm"]);
+        assert_eq!(norms.collect::<Vec<_>>(), ["first.batch_norm.2", "depthwise.batch_norm", "known.norm"]);
         // Of any input, not only those that were looked at.
         let other = (batch(5000) * 3.0).unwrap();
         let values = |graph, weights| forward(graph, weights, &other, Mode::Inference).unwrap();
