@@ -216,7 +216,7 @@ impl Pretrained {
         let (full, weights) = prunable.prune(weights, &self.choice(genotype, PARTS[0]))?;
         match &self.statistics {
             _ if full.parameters() != graph.parameters() => Ok(None),
-            Some(of) => Ok(Some(of.measure(graph, &weights)?)),
+            Some(of) => Ok(Some(of.measure(graph, weights)?)),
             None => Ok(Some(weights)),
         }
     }

@@ -49,8 +49,11 @@ impl Statistics {
         unfold_batch_norms(graph, weights, &self.0[&graph.input_shape()])
     }
 
-    /// `weights` with the statistics that they have in a network, of an input that was asked for.
-    pub(super) fn measure(&self, graph: &Graph, weights: &Weights) -> Result<Weights, WeightsError> {
-        with_statistics_of(graph, weights, &self.0[&graph.input_shape()])
+    /// `weights` with the statistics that they have in a network; as they are where its input is none that was asked for, but a probe's.
+    pub(super) fn measure(&self, graph: &Graph, weights: Weights) -> Result<Weights, WeightsError> {
+        match self.0.get(&graph.input_shape()) {
+            Some(batch) => with_statistics_of(graph, &weights, batch),
+            None => Ok(weights),
+        }
     }
 }
